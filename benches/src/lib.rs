@@ -1,0 +1,9 @@
+//! Workloads of the benchmarks as library functions: size and seed are parameters, so that criterion calls them large and a
+//! test calls them tiny. What is written is the same for every run with the same seed.
+#![forbid(unsafe_code)]
+
+mod data;
+mod store;
+
+pub use data::{KEY_BYTES, Key, Random, VALUE_BYTES, Values, key, keys};
+pub use store::{Found, Gets, Sets};

@@ -1,0 +1,46 @@
+//! Every workload, tiny: what is benchmarked does what it says.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use nadb::{Durability, Namespace, Store};
+use nadb_benches::{Found, Gets, Sets, VALUE_BYTES};
+
+const SEED: u64 = 1;
+const KEYS: u64 = 50;
+
+fn loaded(store: &Store, threads: usize) -> Namespace {
+    let namespace = store.namespace("bench").unwrap();
+    Sets::new(KEYS, SEED).run(&namespace, threads).unwrap();
+    namespace
+}
+
+#[test]
+fn sets_are_all_there_and_gets_find_them() {
+    for threads in [1, 4] {
+        let store = Store::memory().unwrap();
+        let namespace = loaded(&store, threads);
+        assert_eq!(store.stats().unwrap().keys, KEYS);
+        let all = Found { hits: 99, bytes: 99 * VALUE_BYTES as u64 };
+        assert_eq!(Gets::hits(99, KEYS, SEED).run(&namespace, threads).unwrap(), all);
+        assert_eq!(Gets::misses(99, KEYS, SEED).run(&namespace, threads).unwrap(), Found::default());
+    }
+}
+
+#[test]
+fn drawn_sets_overwrite() {
+    let store = Store::memory().unwrap();
+    let namespace = loaded(&store, 1);
+    Sets::drawn(99, KEYS, SEED).run(&namespace, 2).unwrap();
+    assert_eq!(store.stats().unwrap().keys, KEYS);
+}
+
+#[test]
+fn every_durability_class_takes_the_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    for durability in [Durability::Buffered, Durability::Flushed, Durability::Synced] {
+        let path = dir.path().join(format!("{durability:?}"));
+        let store = Store::builder().path(path).durability(durability).open().unwrap();
+        loaded(&store, 2);
+        assert_eq!(store.stats().unwrap().keys, KEYS);
+        store.close().unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! `nadb inspect`: the segments of the log.
+
+use clap::Args;
+use nadb::{SegmentInfo, SegmentState};
+
+use crate::context::Context;
+use crate::failure::Result;
+use crate::fields::Fields;
+use crate::table;
+
+const EXAMPLES: &str = "\
+Examples:
+  nadb inspect
+  nadb --json inspect
+
+LIVE counts records that are the newest of their keys, DEAD the others: overwritten, deleted, or marking a deletion.";
+
+const HEADINGS: [&str; 10] =
+    ["SEGMENT", "STATE", "RECORDS", "LIVE", "DEAD", "BYTES", "LIVE BYTES", "DEAD %", "SEQUENCE", "FILE"];
+
+/// Print the segments of the log
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Inspect {}
+
+impl Inspect {
+    /// One row for each segment.
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
+        let segments = context.with_existing(|store| Ok(store.segments()?))?;
+        let mut out = context.output();
+        if context.json {
+            for segment in &segments {
+                out.json(&fields(segment))?;
+            }
+        } else {
+            let mut rows = vec![HEADINGS.map(str::to_owned).to_vec()];
+            rows.extend(segments.iter().map(row));
+            out.bytes(table::render(&rows, &[0, 2, 3, 4, 5, 6, 7]).as_bytes())?;
+        }
+        out.finish()
+    }
+}
+
+fn fields(segment: &SegmentInfo) -> Fields {
+    Fields::default()
+        .with("segment", segment.id)
+        .with("state", state(segment.state))
+        .with("records", segment.records)
+        .with("live_records", segment.live_records)
+        .with("dead_records", segment.dead_records())
+        .with("bytes", segment.bytes)
+        .with("live_bytes", segment.live_bytes)
+        .with("first_seq", segment.first_seq)
+        .with("last_seq", segment.last_seq)
+        .with("file", segment.path.display().to_string())
+}
+
+fn row(segment: &SegmentInfo) -> Vec<String> {
+    let sequence = match (segment.first_seq, segment.last_seq) {
+        (Some(first), Some(last)) => format!("{first}..={last}"),
+        _ => "-".to_owned(),
+    };
+    let file = segment.path.file_name().unwrap_or(segment.path.as_os_str());
+    vec![
+        segment.id.to_string(),
+        state(segment.state).to_owned(),
+        segment.records.to_string(),
+        segment.live_records.to_string(),
+        segment.dead_records().to_string(),
+        segment.bytes.to_string(),
+        segment.live_bytes.to_string(),
+        format!("{:.1}", segment.dead_share() * 100.0),
+        sequence,
+        file.display().to_string(),
+    ]
+}
+
+fn state(state: SegmentState) -> &'static str {
+    match state {
+        SegmentState::Spare => "spare",
+        SegmentState::Active => "active",
+        SegmentState::Full => "full",
+        _ => "other",
+    }
+}

@@ -1,0 +1,15 @@
+//! The sub-commands, one file each.
+
+pub(crate) mod batch;
+pub(crate) mod delete;
+pub(crate) mod drop_namespace;
+pub(crate) mod extract;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod incr;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod namespaces;
+pub(crate) mod set;
+pub(crate) mod stats;
+pub(crate) mod verify;

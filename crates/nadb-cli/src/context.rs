@@ -1,0 +1,114 @@
+//! What every command needs: the global options, keys from the command line, and a store that is always closed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use nadb::{Durability, ErrorKind, Namespace, Store, limits};
+
+use crate::escape::{escape, unescape};
+use crate::failure::{Failure, Result};
+use crate::output::{self, Output};
+
+/// The global options.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The store's directory.
+    pub(crate) path: PathBuf,
+    /// The namespace, checked.
+    pub(crate) namespace: String,
+    /// Whether JSON is printed.
+    pub(crate) json: bool,
+    /// The class of all writes.
+    pub(crate) durability: Durability,
+    /// Whether keys on the command line are escaped.
+    pub(crate) escaped: bool,
+}
+
+impl Context {
+    /// Opens the store, creating it where it is missing, runs `work` and closes the store.
+    pub(crate) fn with_store<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        self.open(true, work)
+    }
+
+    /// Opens the store that must exist, runs `work` and closes the store.
+    pub(crate) fn with_existing<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        self.open(false, work)
+    }
+
+    fn open<T>(&self, create: bool, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        let store = Store::builder().path(&self.path).durability(self.durability).create(create).open()?;
+        let cut = store.recovery().cut_bytes;
+        if cut > 0 {
+            output::complain(&format!(
+                "note: the store had not been closed; {cut} bytes of unfinished writes at the end of its log were cut off"
+            ));
+        }
+        let worked = work(&store);
+        let closed = store.close();
+        match (worked, closed) {
+            (Ok(done), Ok(())) => Ok(done),
+            (Ok(_) | Err(Failure::OutputClosed), Err(error)) => {
+                Err(error.with_context("closing the store failed").into())
+            }
+            (Err(failure), Err(error)) => {
+                // A poisoned store says the same twice.
+                if error.kind() != ErrorKind::Poisoned {
+                    output::complain(&error.with_context("closing the store failed").to_string());
+                }
+                Err(failure)
+            }
+            (Err(failure), Ok(())) => Err(failure),
+        }
+    }
+
+    /// The namespace of the command line.
+    pub(crate) fn namespace(&self, store: &Store) -> Result<Namespace> {
+        Ok(store.namespace(&self.namespace)?)
+    }
+
+    /// A key of the command line, within the limits.
+    pub(crate) fn key(&self, argument: &OsString) -> Result<Vec<u8>> {
+        let key = self.bytes(argument)?;
+        limits::check_key(&key)?;
+        Ok(key)
+    }
+
+    /// A part of a key from the command line, which may be empty.
+    pub(crate) fn bytes(&self, argument: &OsString) -> Result<Vec<u8>> {
+        let raw = os_bytes(argument)?;
+        if self.escaped {
+            unescape(&raw).map_err(|error| Failure::input("--escaped", error))
+        } else {
+            Ok(raw)
+        }
+    }
+
+    /// The failure for a key that is not there.
+    pub(crate) fn no_key(&self, key: &[u8]) -> Failure {
+        let namespace = escape(self.namespace.as_bytes());
+        Failure::NotFound(format!("no key \"{}\" in namespace \"{namespace}\"", escape(key)))
+    }
+
+    /// Standard output.
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}
+
+/// The bytes of an argument: on Unix as they are, elsewhere as UTF-8.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(crate) fn os_bytes(argument: &OsString) -> Result<Vec<u8>> {
+    Ok(std::os::unix::ffi::OsStrExt::as_bytes(argument.as_os_str()).to_vec())
+}
+
+/// The bytes of an argument: on Unix as they are, elsewhere as UTF-8.
+#[cfg(not(unix))]
+pub(crate) fn os_bytes(argument: &OsString) -> Result<Vec<u8>> {
+    match argument.to_str() {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => Err(Failure::Input(format!(
+            "argument {argument:?} is not valid Unicode; write it with --escaped"
+        ))),
+    }
+}

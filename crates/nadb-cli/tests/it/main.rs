@@ -1,0 +1,11 @@
+//! The `nadb` command as a shell sees it: output, exit codes, and what is left on disk.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod bad_input;
+mod batches;
+mod killed;
+mod output;
+mod records;
+mod reports;
+mod sandbox;
+mod trees;

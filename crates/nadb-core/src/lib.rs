@@ -1,0 +1,31 @@
+//! The vocabulary of NADB: limits, identifiers, clock, errors, records and writes.
+//!
+//! What stands here has no state and does no I/O; every other crate speaks in these terms. What it promises: limits are
+//! written once, checks name field, value and limit, and bytes in and out of the value codec are bounded.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod clock;
+mod codec;
+mod entropy;
+mod error;
+pub mod guard;
+mod ids;
+pub mod limits;
+mod merge;
+mod meta;
+mod value;
+mod write;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use codec::{Codec, CodecError, Compression, compress, decompress};
+pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{KeyHash, Location, NamespaceId, SegmentId, SegmentUid, Seq, StoreId};
+pub use merge::{Add, Append, Max, MergeOperator, Min, parse_counter};
+pub use meta::{Attrs, Entry, Metadata, Tags};
+pub use value::Value;
+pub use write::{
+    Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, TagsUpdate, WriteBatch,
+    Written,
+};

@@ -1,0 +1,79 @@
+//! The background thread: hands buffered frames over, syncs, prepares segments, marks the end when the store is idle.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use nadb_core::{Error, Result};
+
+use crate::engine::Shared;
+
+/// Why the thread wakes.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    pub(crate) must_stop: bool,
+}
+
+pub(crate) fn spawn(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let run = move || shared.run();
+    std::thread::Builder::new().name("nadb-background".to_owned()).spawn(run).map_err(|e| {
+        Error::new(nadb_core::ErrorKind::Io, format!("starting the background thread failed: {e}"))
+            .with_source(e)
+    })
+}
+
+impl Shared {
+    /// After a write: the first one since the thread looked wakes it, and one that half fills a segment.
+    pub(crate) fn note_activity(&self) {
+        if !self.activity.swap(true, Ordering::AcqRel) || self.log.is_spare_due() {
+            // The lock is what the thread holds while it looks, so that the call is not lost.
+            drop(self.wake.lock());
+            self.woken.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        let clock = &self.options.clock;
+        let mut synced_at = clock.monotonic();
+        loop {
+            {
+                let mut wake = self.wake.lock();
+                let is_due = || self.log.is_spare_due();
+                if !wake.must_stop && !is_due() {
+                    if self.is_quiet() {
+                        self.woken.wait(&mut wake);
+                    } else {
+                        self.woken.wait_for(&mut wake, self.options.flush_interval);
+                    }
+                }
+                if wake.must_stop {
+                    return;
+                }
+            }
+            // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
+            // the next write hears of either.
+            let _ = self.maintain_files();
+            let elapsed = clock.monotonic().saturating_sub(synced_at);
+            if elapsed >= self.options.sync_interval || self.options.clock.monotonic() < synced_at {
+                let was_active = self.activity.swap(false, Ordering::AcqRel);
+                let _ = self.log.sync_all();
+                if !was_active {
+                    let _ = self.log.mark_end();
+                }
+                synced_at = clock.monotonic();
+            }
+        }
+    }
+
+    /// Whether the thread has nothing to do until the next write.
+    fn is_quiet(&self) -> bool {
+        !self.activity.load(Ordering::Acquire) && self.log.is_marked()
+    }
+
+    pub(crate) fn maintain_files(&self) -> Result<()> {
+        self.log.write_out_all()?;
+        self.log.prepare_spare_if_due()?;
+        self.log.keep_ballast()
+    }
+}

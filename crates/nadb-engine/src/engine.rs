@@ -1,0 +1,354 @@
+//! The engine: one open store, shared by its handles and its background thread.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nadb_core::{Durability, Entry, Error, ErrorKind, Metadata, Outcome, Result, Value, WriteBatch};
+use nadb_log::{Log, LogOptions};
+use nadb_vfs::Fs;
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+
+use crate::background;
+use crate::inflight::InFlight;
+use crate::keyspace::{Changes, Keyspace};
+use crate::options::Options;
+use crate::read::Scan;
+use crate::replay::Replay;
+use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+
+/// A handle on an open store; clones share it. The last one to go closes the store.
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use nadb_core::{Action, Operation, Put};
+/// use nadb_engine::{Engine, Options};
+/// let engine = Engine::open(Arc::new(nadb_vfs::MemFs::default()), Path::new("store"), Options::default())?;
+/// let put = Action::Put(Put::new(b"Alice".as_slice()));
+/// let done = engine.write(&[Operation::new("users", b"user:1".as_slice(), put)], None)?;
+/// assert_eq!(engine.get("users", b"user:1")?.unwrap(), b"Alice");
+/// assert_eq!(engine.metadata("users", b"user:1")?.unwrap().version, done[0].version.unwrap());
+/// engine.close()?;
+/// # Ok::<(), nadb_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+/// What the handles share, and the background thread does not: its end is the store's end.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Who wants to hear of a failure calls `close`.
+        let _ = self.close();
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) operations: AtomicU64,
+    pub(crate) gets: AtomicU64,
+}
+
+/// One open store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) log: Log<Arc<Changes>>,
+    pub(crate) keyspace: Arc<Keyspace>,
+    pub(crate) options: Options,
+    pub(crate) dir: PathBuf,
+    pub(crate) in_flight: InFlight,
+    pub(crate) counters: Counters,
+    /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
+    pub(crate) writers: RwLock<()>,
+    closed: AtomicBool,
+    recovery: RecoveryReport,
+    /// Whether something was written since the background thread last looked, and how it is woken.
+    pub(crate) activity: AtomicBool,
+    pub(crate) wake: Mutex<background::Wake>,
+    pub(crate) woken: Condvar,
+}
+
+impl Engine {
+    /// Opens the store in `dir`, or creates it where the options say so. What a crash left behind is recovered first: all
+    /// that was promised is there, a torn tail is cut off.
+    ///
+    /// # Errors
+    /// `Corruption` (nothing was changed), `Version`, `Locked`, `InvalidInput` for a directory that is no store, `Limit`
+    /// for an option out of range, `ReadOnly`, `NoSpace`, `Io`.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
+        options.check()?;
+        let keyspace = Arc::new(Keyspace::new());
+        let log_options = LogOptions {
+            segment_size: options.memtable_size,
+            buffer_size: options.buffer_size,
+            create: options.create,
+            clock: Arc::clone(&options.clock),
+            entropy: Arc::clone(&options.entropy),
+        };
+        let mut replay = Replay::new(&keyspace);
+        let publisher = Arc::clone(&keyspace);
+        let log = Log::open(fs, dir, log_options, &mut replay, publisher)?;
+        replay.finish()?;
+        let recovered = log.recovered();
+        let recovery = RecoveryReport {
+            created: recovered.created,
+            clean: recovered.clean,
+            segments: recovered.segments,
+            frames: recovered.counts.frames,
+            records: recovered.counts.records,
+            cut_bytes: recovered.cut_bytes,
+            last_seq: recovered.last_seq.0,
+        };
+        let background = options.background;
+        let shared = Arc::new(Shared {
+            log,
+            keyspace,
+            options,
+            dir: dir.to_path_buf(),
+            in_flight: InFlight::new(),
+            counters: Counters::default(),
+            writers: RwLock::new(()),
+            closed: AtomicBool::new(false),
+            recovery,
+            activity: AtomicBool::new(false),
+            wake: Mutex::default(),
+            woken: Condvar::new(),
+        });
+        let thread = if background { Some(background::spawn(&shared)?) } else { None };
+        Ok(Engine { handle: Arc::new(Handle { shared, thread: Mutex::new(thread) }) })
+    }
+
+    /// Does all operations of the batch or none, in one frame; later ones see what earlier ones did. One outcome each.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when a condition does not hold, `Limit`, `InvalidInput`, `NoSpace`, `Io`: nothing was written.
+    /// `Poisoned`: a sync failed, now or earlier. `Closed`.
+    pub fn write(&self, batch: &WriteBatch<'_>, durability: Option<Durability>) -> Result<Vec<Outcome>> {
+        self.handle.shared.write(batch, durability)
+    }
+
+    /// The value of a key; `None` when it is absent or expired.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
+    pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        self.handle.shared.get(namespace, key)
+    }
+
+    /// Value and metadata of a key; `None` when it is absent or expired.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        self.handle.shared.get_entry(namespace, key)
+    }
+
+    /// The metadata of a key; `None` when it is absent or expired.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
+        self.handle.shared.metadata(namespace, key)
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        self.handle.shared.contains(namespace, key)
+    }
+
+    /// The live records of a key range in key order. Keys are sorted in memory when it is called.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
+        self.handle.shared.scan(namespace, range)
+    }
+
+    /// All namespaces in order of their names.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+        self.handle.shared.check_open_to_read()?;
+        let info = |n: &Arc<crate::keyspace::Namespace>| NamespaceInfo {
+            name: n.name.clone(),
+            keys: n.keys.load(Ordering::Relaxed),
+        };
+        Ok(self.handle.shared.keyspace.namespaces().iter().map(info).collect())
+    }
+
+    /// Drops a namespace with all its keys, in one step; says whether it was there. Takes time with the number of keys in
+    /// the store.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub fn drop_namespace(&self, name: &str) -> Result<bool> {
+        self.handle.shared.drop_namespace(name)
+    }
+
+    /// Makes everything that is visible durable.
+    ///
+    /// # Errors
+    /// `Poisoned` when a sync fails or has failed, `NoSpace`, `Io`, `Closed`.
+    pub fn flush(&self) -> Result<()> {
+        let shared = &self.handle.shared;
+        let _open = shared.check_open()?;
+        shared.log.sync_all()
+    }
+
+    /// Makes everything durable and ends the store for all handles. Further calls do nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::flush`]; the store is closed all the same, and the next opening recovers it.
+    pub fn close(&self) -> Result<()> {
+        self.handle.close()
+    }
+
+    /// Counts and sizes.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn stats(&self) -> Result<Stats> {
+        self.handle.shared.stats()
+    }
+
+    /// The segments, oldest first.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        self.handle.shared.segment_infos()
+    }
+
+    /// Reads every byte of the store, checks every checksum, and compares the index with one rebuilt from the files. Writes
+    /// wait while it runs.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset for the first thing that is wrong; `Io`, `Closed`.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.handle.shared.verify()
+    }
+
+    /// What opening found.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.handle.shared.recovery
+    }
+
+    /// Does once what the background thread does: hands buffered frames to the operating system, syncs, prepares a segment,
+    /// and writes an end mark when nothing was written since the last time.
+    ///
+    /// # Errors
+    /// As [`Engine::flush`].
+    pub fn maintain(&self) -> Result<()> {
+        let shared = &self.handle.shared;
+        let _open = shared.check_open()?;
+        shared.maintain_files()?;
+        shared.log.sync_all()?;
+        if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let shared = &self.shared;
+        {
+            // Writes that have begun end first; none begins afterwards.
+            let _alone = shared.writers.write();
+            if shared.closed.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+        }
+        shared.wake.lock().must_stop = true;
+        shared.woken.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        shared.log.close()
+    }
+}
+
+impl Shared {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.keyspace.now_ms(self.options.clock.now_ms())
+    }
+
+    /// For writes: the store stays open while the guard lives.
+    pub(crate) fn check_open(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let open = self.writers.read();
+        self.check_open_to_read()?;
+        Ok(open)
+    }
+
+    pub(crate) fn check_open_to_read(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(
+                Error::new(ErrorKind::Closed, "the store was closed; open it again").with_path(&self.dir)
+            );
+        }
+        Ok(())
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        self.check_open_to_read()?;
+        let (segments, ..) = self.log.segments();
+        let log = self.log.counters();
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Ok(Stats {
+            keys: self.keyspace.index.len(),
+            namespaces: self.keyspace.namespaces().len() as u64,
+            segments: segments.len() as u64,
+            log_bytes: segments.iter().map(|segment| segment.bytes()).sum(),
+            live_bytes: segments.iter().map(|segment| segment.counts()[2]).sum(),
+            records: segments.iter().map(|segment| segment.counts()[0]).sum(),
+            buffered_bytes: self.log.buffered_bytes() as u64,
+            published_seq: self.log.published_seq().0,
+            durable_seq: self.log.durable_seq().0,
+            index_bytes: self.keyspace.index.memory_bytes(),
+            batches: load(&self.counters.batches),
+            operations: load(&self.counters.operations),
+            gets: load(&self.counters.gets),
+            written_bytes: load(&log.written_bytes),
+            appends: load(&log.appends),
+            syncs: load(&log.syncs),
+            segment_waits: load(&log.segment_waits),
+        })
+    }
+
+    fn segment_infos(&self) -> Result<Vec<SegmentInfo>> {
+        self.check_open_to_read()?;
+        let (segments, active, spare) = self.log.segments();
+        let info = |segment: &Arc<nadb_log::Segment>| {
+            let [records, live_records, live_bytes] = segment.counts();
+            let range = segment.seq_range();
+            SegmentInfo {
+                id: segment.id().0,
+                path: segment.path().to_path_buf(),
+                state: match Some(segment.id()) {
+                    id if id == active => SegmentState::Active,
+                    id if id == spare => SegmentState::Spare,
+                    _ => SegmentState::Full,
+                },
+                bytes: segment.bytes(),
+                records,
+                live_records,
+                live_bytes,
+                first_seq: range.map(|(first, _)| first.0),
+                last_seq: range.map(|(_, last)| last.0),
+            }
+        };
+        Ok(segments.iter().map(info).collect())
+    }
+}

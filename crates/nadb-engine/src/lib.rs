@@ -1,0 +1,24 @@
+//! The embedded engine of NADB: joins the log and the key index into a store.
+//!
+//! What it promises: writes are atomic and visible in one order, conditions are exact, expired records are invisible on
+//! every read, and each durability class keeps what it says. What it leaves to others: bytes on disk (`nadb-log`), the
+//! index's structure (`nadb-index`), comfortable names (`nadb`).
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod background;
+mod engine;
+mod inflight;
+mod keyspace;
+mod options;
+mod plan;
+mod read;
+mod replay;
+mod report;
+mod verify;
+mod write;
+
+pub use engine::Engine;
+pub use options::{MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, Options};
+pub use read::{Keys, Scan};
+pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};

@@ -1,0 +1,76 @@
+//! What can be chosen when a store is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nadb_core::{Clock, Compression, Durability, Entropy, Error, OsEntropy, Result, SystemClock};
+
+/// Bytes of a segment, at least.
+pub const MEMTABLE_BYTES_MIN: u64 = 4 << 10;
+/// Bytes of a segment, at most.
+pub const MEMTABLE_BYTES_MAX: u64 = 1 << 30;
+
+/// Options of an engine; the defaults are good.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes after which the log goes on in a new segment (a frame is never split, so one large batch may exceed it).
+    pub memtable_size: u64,
+    /// Whether values are compressed.
+    pub compression: Compression,
+    /// The durability class of writes that do not name one.
+    pub durability: Durability,
+    /// The longest time that a flushed write waits for the background sync.
+    pub sync_interval: Duration,
+    /// The longest time that a buffered write waits to be handed to the operating system.
+    pub flush_interval: Duration,
+    /// Bytes of buffered writes after which the next one hands them all to the operating system.
+    pub buffer_size: usize,
+    /// Whether a missing store is created.
+    pub create: bool,
+    /// Whether background threads flush, sync and prepare segments. Without them the caller does, by
+    /// [`crate::Engine::maintain`]; the simulator needs that, so that a run can be repeated exactly.
+    pub background: bool,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            memtable_size: 64 << 20,
+            compression: Compression::default(),
+            durability: Durability::default(),
+            sync_interval: Duration::from_secs(1),
+            flush_interval: Duration::from_millis(100),
+            buffer_size: 1 << 20,
+            create: true,
+            background: true,
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(OsEntropy),
+        }
+    }
+}
+
+impl Options {
+    /// Checks what was chosen.
+    ///
+    /// # Errors
+    /// `Limit`, naming option, value and limit.
+    pub fn check(&self) -> Result<()> {
+        if !(MEMTABLE_BYTES_MIN..=MEMTABLE_BYTES_MAX).contains(&self.memtable_size) {
+            return Err(Error::limit(format!(
+                "memtable_size is {} bytes, the limit is {MEMTABLE_BYTES_MIN} to {MEMTABLE_BYTES_MAX} bytes",
+                self.memtable_size
+            )));
+        }
+        if self.sync_interval.is_zero() || self.flush_interval.is_zero() {
+            return Err(Error::limit(
+                "sync_interval and flush_interval must be above zero; for a sync at every write choose Durability::Synced",
+            ));
+        }
+        Ok(())
+    }
+}

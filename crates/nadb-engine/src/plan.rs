@@ -1,0 +1,336 @@
+//! Planning a batch: each operation is checked against the key as it is, or as an earlier operation of the batch left it,
+//! and becomes a record of the frame.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nadb_core::limits::{BATCH_BYTES_MAX, check_expiry, check_ttl, check_value_len};
+use nadb_core::{
+    Action, Attrs, Codec, Compression, Condition, Error, ErrorKind, ExpiryUpdate, KeyHash, Merge,
+    NamespaceId, Operation, Outcome, Put, Result, Tags, TagsUpdate, compress, decompress,
+};
+use nadb_log::{FrameBody, RecordBuf, RecordFields, RecordKind, RecordRef};
+use smallvec::SmallVec;
+
+use crate::keyspace::{Changes, Displaced, KeyChange, Namespace};
+
+/// A key's newest record in the store, if it has one.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) displaced: Displaced,
+    pub(crate) buf: RecordBuf,
+}
+
+/// What an operation did, with the version still relative to the frame.
+#[derive(Debug)]
+struct Done {
+    /// Which record of the frame it made.
+    record: Option<u32>,
+    existed: bool,
+    merged: Option<Vec<u8>>,
+}
+
+/// A frame in the making.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) body: FrameBody,
+    pub(crate) changes: Changes,
+    pub(crate) only_deletes: bool,
+    compression: Compression,
+    now_ms: u64,
+    done: SmallVec<[Done; 1]>,
+    /// Keys that this batch has touched and their places in `changes.keys`; not kept for a single operation.
+    touched: HashMap<(NamespaceId, &'a [u8]), usize>,
+    is_batch: bool,
+}
+
+/// The parts of a key's current record that a new one may keep.
+#[derive(Debug, Default)]
+struct Current {
+    version: Option<u64>,
+    created_ms: u64,
+    expires_ms: Option<u64>,
+    tags: Tags,
+    content_type: Option<String>,
+    attrs: Attrs,
+    value: Option<Vec<u8>>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(compression: Compression, now_ms: u64, is_batch: bool) -> Plan<'a> {
+        Plan {
+            body: FrameBody::new(),
+            changes: Changes::default(),
+            only_deletes: true,
+            compression,
+            now_ms,
+            done: SmallVec::new(),
+            touched: HashMap::new(),
+            is_batch,
+        }
+    }
+
+    /// The namespace comes into being with this frame.
+    pub(crate) fn create_namespace(&mut self, namespace: &Arc<Namespace>) {
+        let name = namespace.name.as_bytes();
+        self.body.push(&RecordFields::new(RecordKind::NamespaceCreate, namespace.id, name, &[], self.now_ms));
+        self.changes.created.push(Arc::clone(namespace));
+    }
+
+    /// The namespace and all its keys end with this frame.
+    pub(crate) fn drop_namespace(&mut self, namespace: &Arc<Namespace>) {
+        self.body.push(&RecordFields::new(RecordKind::NamespaceDrop, namespace.id, &[], &[], self.now_ms));
+        self.changes.dropped = Some(Arc::clone(namespace));
+    }
+
+    /// A delete in a namespace that does not exist.
+    pub(crate) fn push_absent(&mut self, condition: Condition) -> Result<()> {
+        check_condition(condition, None)?;
+        self.done.push(Done { record: None, existed: false, merged: None });
+        Ok(())
+    }
+
+    /// Adds one operation. `find` looks a key up in the store.
+    pub(crate) fn push(
+        &mut self,
+        operation: &'a Operation<'_>,
+        namespace: &Arc<Namespace>,
+        hash: KeyHash,
+        find: impl FnOnce() -> Result<Option<Found>>,
+    ) -> Result<()> {
+        let key: &[u8] = &operation.key;
+        let touched = self.touched.get(&(namespace.id, key)).copied();
+        let (change, current) = match touched {
+            Some(index) => (index, self.current_in_batch(index, &operation.action)?),
+            None => {
+                let found = find()?;
+                let current = match &found {
+                    Some(found) => self.current_in_store(found, &operation.action)?,
+                    None => None,
+                };
+                let old = found.map(|found| found.displaced);
+                self.changes.keys.push(KeyChange { hash, namespace: Arc::clone(namespace), old, new: None });
+                let index = self.changes.keys.len() - 1;
+                if self.is_batch {
+                    self.touched.insert((namespace.id, key), index);
+                }
+                (index, current)
+            }
+        };
+        let version = current.as_ref().map(|current| current.version);
+        check_condition(operation.condition, version)?;
+        let existed = current.is_some();
+        let (record, merged) = match &operation.action {
+            Action::Delete => (self.push_delete(namespace.id, key, change, touched.is_some()), None),
+            Action::Put(put) => {
+                (Some(self.push_put(namespace.id, key, change, put, current.as_ref())?), None)
+            }
+            Action::Merge(merge) => {
+                let (record, value) = self.push_merge(namespace.id, key, change, merge, current.as_ref())?;
+                (Some(record), Some(value))
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this operation is not supported by the engine",
+                ));
+            }
+        };
+        if self.body.len() as usize > BATCH_BYTES_MAX {
+            return Err(batch_too_large(self.body.len() as usize));
+        }
+        self.done.push(Done { record, existed, merged });
+        Ok(())
+    }
+
+    /// What the operations did, once the frame's first number is known.
+    pub(crate) fn outcomes(self, first_seq: u64) -> Vec<Outcome> {
+        let version = |record: u32| first_seq + u64::from(record);
+        self.done
+            .into_iter()
+            .map(|done| Outcome::new(done.record.map(version), done.existed, done.merged))
+            .collect()
+    }
+
+    fn current_in_store(&self, found: &Found, action: &Action<'_>) -> Result<Option<Current>> {
+        let record = found.buf.record()?;
+        let place = || (found.displaced.segment.path(), u64::from(found.displaced.at.offset));
+        let corrupt =
+            |error: &dyn std::fmt::Display| Error::corruption(place().0, place().1, error.to_string());
+        self.current(&record, Some(record.seq.0), action).map_err(|e| corrupt(&e))
+    }
+
+    fn current_in_batch(&self, index: usize, action: &Action<'_>) -> Result<Option<Current>> {
+        let Some((at, _)) = self.changes.keys.get(index).and_then(|change| change.new) else {
+            return Ok(None);
+        };
+        let invalid = |e: &dyn std::fmt::Display| Error::invalid(e.to_string());
+        let record = self.body.record(at).map_err(|e| invalid(&e))?;
+        self.current(&record, None, action).map_err(|e| invalid(&e))
+    }
+
+    /// Reads of the current record what `action` may need; `None` when it has expired.
+    fn current(
+        &self,
+        record: &RecordRef<'_>,
+        version: Option<u64>,
+        action: &Action<'_>,
+    ) -> std::result::Result<Option<Current>, String> {
+        if record.is_expired(self.now_ms) {
+            return Ok(None);
+        }
+        let mut current = Current {
+            version,
+            created_ms: record.created_ms,
+            expires_ms: record.expires_ms,
+            ..Current::default()
+        };
+        let keeps_tags = match action {
+            Action::Put(put) => put.tags == TagsUpdate::Keep,
+            Action::Merge(_) => true,
+            _ => false,
+        };
+        if keeps_tags {
+            current.tags = record.tags().map_err(|e| e.to_string())?;
+        }
+        if matches!(action, Action::Merge(_)) {
+            let (content_type, attrs) = record.extra().map_err(|e| e.to_string())?;
+            current.content_type = content_type.map(str::to_owned);
+            current.attrs = attrs;
+            current.value = Some(match record.codec {
+                Codec::Plain => record.value.to_vec(),
+                Codec::Snappy => decompress(record.value, record.logical_len)
+                    .map_err(|e| format!("the value does not decompress: {e:?}"))?,
+            });
+        }
+        Ok(Some(current))
+    }
+
+    /// A key without any record needs no tombstone.
+    fn push_delete(
+        &mut self,
+        namespace: NamespaceId,
+        key: &[u8],
+        change: usize,
+        in_batch: bool,
+    ) -> Option<u32> {
+        let change = self.changes.keys.get_mut(change)?;
+        if change.old.is_none() && !in_batch {
+            return None;
+        }
+        change.new = None;
+        Some(self.push_record(&RecordFields::new(RecordKind::Tombstone, namespace, key, &[], self.now_ms)).0)
+    }
+
+    fn push_put(
+        &mut self,
+        namespace: NamespaceId,
+        key: &[u8],
+        change: usize,
+        put: &Put<'_>,
+        current: Option<&Current>,
+    ) -> Result<u32> {
+        let expires_ms = match put.expiry {
+            ExpiryUpdate::Never => None,
+            ExpiryUpdate::Keep => current.and_then(|current| current.expires_ms),
+            ExpiryUpdate::After(ttl) => Some(check_ttl(ttl, self.now_ms)?),
+            ExpiryUpdate::AtMs(at) => {
+                check_expiry(at)?;
+                Some(at)
+            }
+        };
+        let tags = match &put.tags {
+            TagsUpdate::Replace(tags) => Some(tags),
+            TagsUpdate::Keep => current.map(|current| &current.tags),
+        };
+        let fields = RecordFields {
+            expires_ms,
+            tags,
+            content_type: put.content_type.as_deref(),
+            attrs: Some(&put.attrs),
+            created_ms: current.map_or(self.now_ms, |current| current.created_ms),
+            ..RecordFields::new(RecordKind::Value, namespace, key, &put.value, self.now_ms)
+        };
+        Ok(self.push_value(fields, change))
+    }
+
+    fn push_merge(
+        &mut self,
+        namespace: NamespaceId,
+        key: &[u8],
+        change: usize,
+        merge: &Merge<'_>,
+        current: Option<&Current>,
+    ) -> Result<(u32, Vec<u8>)> {
+        let before = current.and_then(|current| current.value.as_deref());
+        let value = merge.operator.merge(key, before, &merge.operand)?;
+        check_value_len(value.len() as u64)?;
+        let fields = RecordFields {
+            expires_ms: current.and_then(|current| current.expires_ms),
+            tags: current.map(|current| &current.tags),
+            content_type: current.and_then(|current| current.content_type.as_deref()),
+            attrs: current.map(|current| &current.attrs),
+            created_ms: current.map_or(self.now_ms, |current| current.created_ms),
+            ..RecordFields::new(RecordKind::Value, namespace, key, &value, self.now_ms)
+        };
+        Ok((self.push_value(fields, change), value))
+    }
+
+    /// An expiry that is past already makes the write a delete.
+    fn push_value(&mut self, fields: RecordFields<'_>, change: usize) -> u32 {
+        if fields.expires_ms.is_some_and(|at| at <= self.now_ms) {
+            let tombstone =
+                RecordFields::new(RecordKind::Tombstone, fields.namespace, fields.key, &[], self.now_ms);
+            let (index, _) = self.push_record(&tombstone);
+            if let Some(change) = self.changes.keys.get_mut(change) {
+                change.new = None;
+            }
+            return index;
+        }
+        self.only_deletes = false;
+        let (index, place) = match compress(self.compression, fields.value) {
+            Some(compressed) => {
+                self.push_record(&RecordFields { codec: Codec::Snappy, value: &compressed, ..fields })
+            }
+            None => self.push_record(&fields),
+        };
+        if let Some(change) = self.changes.keys.get_mut(change) {
+            change.new = Some(place);
+        }
+        index
+    }
+
+    fn push_record(&mut self, fields: &RecordFields<'_>) -> (u32, (u32, u32)) {
+        let index = self.body.count();
+        (index, self.body.push(fields))
+    }
+}
+
+/// `version` is `None` for an absent key, `Some(None)` for one that the same batch has written.
+fn check_condition(condition: Condition, version: Option<Option<u64>>) -> Result<()> {
+    let (holds, wanted) = match condition {
+        Condition::Always => (true, String::new()),
+        Condition::IfAbsent => (version.is_none(), "the key to be absent".to_owned()),
+        Condition::IfPresent => (version.is_some(), "the key to be there".to_owned()),
+        Condition::IfVersion(wanted) => (version == Some(Some(wanted)), format!("version {wanted}")),
+    };
+    if holds {
+        return Ok(());
+    }
+    let current = version.flatten();
+    let found = match version {
+        None => "it is absent".to_owned(),
+        Some(None) => "it was written by the same batch".to_owned(),
+        Some(Some(version)) => format!("it has version {version}"),
+    };
+    Err(Error::new(
+        ErrorKind::PreconditionFailed { current },
+        format!("the write wanted {wanted}, but {found}; nothing was written"),
+    ))
+}
+
+pub(crate) fn batch_too_large(bytes: usize) -> Error {
+    Error::limit(format!(
+        "the batch has {bytes} encoded bytes, the limit is {BATCH_BYTES_MAX} bytes; split it"
+    ))
+}

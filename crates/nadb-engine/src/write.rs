@@ -1,0 +1,206 @@
+//! The write path: check, look up, plan, append, publish, sync.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nadb_core::limits::{BATCH_BYTES_MAX, check_content_type, check_key, check_namespace, check_value_len};
+use nadb_core::{Action, Durability, Operation, Outcome, Result, Seq, WriteBatch};
+use nadb_log::{Placed, RecordBuf};
+use smallvec::SmallVec;
+
+use crate::engine::Shared;
+use crate::inflight::Hashes;
+use crate::keyspace::{Displaced, Namespace};
+use crate::plan::{Found, Plan, batch_too_large};
+
+/// The namespaces of a batch: those that exist, and those that it creates.
+struct Targets<'a> {
+    by_name: SmallVec<[(&'a str, Arc<Namespace>); 1]>,
+    created: SmallVec<[Arc<Namespace>; 1]>,
+}
+
+impl Targets<'_> {
+    fn get(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.by_name.iter().find(|(have, _)| *have == name).map(|(_, namespace)| namespace)
+    }
+}
+
+impl Shared {
+    pub(crate) fn write(
+        &self,
+        batch: &WriteBatch<'_>,
+        durability: Option<Durability>,
+    ) -> Result<Vec<Outcome>> {
+        let durability = durability.unwrap_or(self.options.durability);
+        check_batch(batch)?;
+        let _open = self.check_open()?;
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        loop {
+            if let Some((outcomes, last_seq)) = self.try_write(batch, durability)? {
+                // Nothing is held any more that another writer of the same keys waits for.
+                if durability == Durability::Synced {
+                    self.log.sync_upto(last_seq)?;
+                }
+                self.note_activity();
+                return Ok(outcomes);
+            }
+        }
+    }
+
+    /// One attempt; `None` when a namespace was created or dropped meanwhile.
+    fn try_write(
+        &self,
+        batch: &WriteBatch<'_>,
+        durability: Durability,
+    ) -> Result<Option<(Vec<Outcome>, Seq)>> {
+        let targets = self.targets(batch)?;
+        let mut existing: SmallVec<[&Arc<Namespace>; 1]> = targets
+            .by_name
+            .iter()
+            .map(|(_, n)| n)
+            .filter(|n| !targets.created.iter().any(|c| c.id == n.id))
+            .collect();
+        existing.sort_unstable_by_key(|namespace| namespace.id);
+        let gates: SmallVec<[_; 1]> = existing.iter().map(|namespace| namespace.gate.read()).collect();
+        let mut hashes = Hashes::new();
+        for operation in batch {
+            if let Some(namespace) = targets.get(&operation.namespace) {
+                hashes.push(self.keyspace.hash(namespace.id, &operation.key).0);
+            }
+        }
+        hashes.extend(targets.created.iter().map(|created| self.name_hash(&created.name)));
+        let in_flight = self.in_flight.acquire(hashes);
+        let is_stale = existing.iter().any(|namespace| namespace.is_dropped.load(Ordering::Acquire))
+            || targets.created.iter().any(|created| self.keyspace.namespace(&created.name).is_some());
+        if is_stale {
+            return Ok(None);
+        }
+        let plan = self.plan(batch, &targets)?;
+        if plan.body.is_empty() {
+            return Ok(Some((plan.outcomes(0), Seq(0))));
+        }
+        let (plan, placed) = self.append(plan, durability)?;
+        drop(in_flight);
+        drop(gates);
+        Ok(Some((plan.outcomes(placed.first_seq.0), placed.last_seq())))
+    }
+
+    /// Appends a plan's frame; returns when it is visible.
+    fn append<'a>(&self, mut plan: Plan<'a>, durability: Durability) -> Result<(Plan<'a>, Placed)> {
+        let changes = Arc::new(std::mem::take(&mut plan.changes));
+        let placed =
+            self.log.append_visible(&plan.body, durability, plan.only_deletes, || Arc::clone(&changes))?;
+        Ok((plan, placed))
+    }
+
+    /// Names are keys of a namespace of their own, as far as two creators are concerned.
+    fn name_hash(&self, name: &str) -> u64 {
+        self.keyspace.hash(nadb_core::NamespaceId(0), name.as_bytes()).0
+    }
+
+    fn targets<'b>(&self, batch: &'b WriteBatch<'_>) -> Result<Targets<'b>> {
+        // Whether a name must exist afterwards.
+        let mut names: BTreeMap<&str, bool> = BTreeMap::new();
+        for operation in batch {
+            let must_exist = names.entry(&operation.namespace).or_default();
+            *must_exist |= !matches!(operation.action, Action::Delete);
+        }
+        let mut targets = Targets { by_name: SmallVec::new(), created: SmallVec::new() };
+        for (name, must_exist) in names {
+            match self.keyspace.namespace(name) {
+                Some(namespace) => targets.by_name.push((name, namespace)),
+                None if must_exist => {
+                    let namespace = self.keyspace.new_namespace(name)?;
+                    targets.created.push(Arc::clone(&namespace));
+                    targets.by_name.push((name, namespace));
+                }
+                None => {}
+            }
+        }
+        Ok(targets)
+    }
+
+    fn plan<'b>(&self, batch: &'b WriteBatch<'b>, targets: &Targets<'_>) -> Result<Plan<'b>> {
+        let mut plan = Plan::new(self.options.compression, self.now_ms(), batch.len() > 1);
+        for created in &targets.created {
+            plan.create_namespace(created);
+        }
+        for operation in batch {
+            match targets.get(&operation.namespace) {
+                Some(namespace) => {
+                    let hash = self.keyspace.hash(namespace.id, &operation.key);
+                    plan.push(operation, namespace, hash, || {
+                        self.find_to_change(namespace, hash, &operation.key)
+                    })?;
+                }
+                None => plan.push_absent(operation.condition)?,
+            }
+        }
+        Ok(plan)
+    }
+
+    fn find_to_change(
+        &self,
+        namespace: &Namespace,
+        hash: nadb_core::KeyHash,
+        key: &[u8],
+    ) -> Result<Option<Found>> {
+        let found = self.keyspace.find(namespace.id, hash, key, |at| self.log.read(at))?;
+        let with_segment = |(at, buf): (nadb_core::Location, RecordBuf)| {
+            self.log.segment(at.segment).map(|segment| Found { displaced: Displaced { at, segment }, buf })
+        };
+        Ok(found.and_then(with_segment))
+    }
+
+    pub(crate) fn drop_namespace(&self, name: &str) -> Result<bool> {
+        check_namespace(name)?;
+        let _open = self.check_open()?;
+        let Some(namespace) = self.keyspace.namespace(name) else { return Ok(false) };
+        // Writers that have looked the namespace up are done before, and those that come after look again.
+        let gate = namespace.gate.write();
+        if namespace.is_dropped.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let mut plan = Plan::new(self.options.compression, self.now_ms(), false);
+        plan.drop_namespace(&namespace);
+        let (_, placed) = self.append(plan, self.options.durability)?;
+        drop(gate);
+        let key_of =
+            |at| self.log.read_key(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
+        self.keyspace.purge(|id| id == namespace.id, key_of, |at| self.log.segment(at.segment))?;
+        if self.options.durability == Durability::Synced {
+            self.log.sync_upto(placed.last_seq())?;
+        }
+        self.note_activity();
+        Ok(true)
+    }
+}
+
+/// Everything that can be refused without looking at the store.
+fn check_batch(batch: &WriteBatch<'_>) -> Result<()> {
+    let mut bytes = 0usize;
+    for Operation { namespace, key, action, .. } in batch {
+        check_namespace(namespace)?;
+        check_key(key)?;
+        bytes = bytes.saturating_add(key.len());
+        match action {
+            Action::Put(put) => {
+                check_value_len(put.value.len() as u64)?;
+                bytes = bytes.saturating_add(put.value.len());
+                put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
+            }
+            Action::Merge(merge) => {
+                check_value_len(merge.operand.len() as u64)?;
+                bytes = bytes.saturating_add(merge.operand.len());
+            }
+            _ => {}
+        }
+    }
+    // Compression might still make it fit, but nobody should have to try that out.
+    if bytes > BATCH_BYTES_MAX { Err(batch_too_large(bytes)) } else { Ok(()) }
+}

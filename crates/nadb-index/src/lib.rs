@@ -1,0 +1,221 @@
+//! The key index of NADB: where the newest record of each key stands.
+//!
+//! It holds 40 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
+//! decides (the idea of FASTER's and Aerospike's indexes). It knows nothing of records; who asks reads them.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
+use nadb_core::{KeyHash, Location};
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+
+const SHARDS: usize = 256;
+
+/// Locations whose keys may be the one that was asked for; almost always none or one.
+pub type Candidates = SmallVec<[Location; 2]>;
+
+/// Where the newest record of each key stands.
+///
+/// ```
+/// use nadb_core::{KeyHash, Location, NamespaceId, SegmentId};
+/// use nadb_index::KeyIndex;
+/// let index = KeyIndex::new();
+/// let hash = KeyHash::new(7, NamespaceId(1), b"key");
+/// let at = Location { segment: SegmentId(1), offset: 64, len: 30 };
+/// index.insert(hash, at);
+/// assert_eq!(index.candidates(hash).as_slice(), [at]);
+/// assert!(index.remove(hash, at));
+/// assert!(index.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct KeyIndex {
+    shards: Box<[RwLock<HashTable<Slot>>]>,
+    len: AtomicU64,
+}
+
+/// 16 bytes a key.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// 32 bits of the hash; eight others chose the shard.
+    tag: u32,
+    at: Location,
+}
+
+impl Default for KeyIndex {
+    fn default() -> Self {
+        KeyIndex::new()
+    }
+}
+
+/// The shard and the tag of a hash.
+#[expect(clippy::cast_possible_truncation, reason = "the parts of the hash that are used")]
+fn parts(hash: KeyHash) -> (usize, u32) {
+    ((hash.0 & (SHARDS as u64 - 1)) as usize, (hash.0 >> 32) as u32)
+}
+
+/// Spreads a tag over the 64 bits that the table wants.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl KeyIndex {
+    /// An index without keys.
+    #[must_use]
+    pub fn new() -> KeyIndex {
+        KeyIndex { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), len: AtomicU64::new(0) }
+    }
+
+    fn shard(&self, hash: KeyHash) -> (&RwLock<HashTable<Slot>>, u32) {
+        let (shard, tag) = parts(hash);
+        #[expect(clippy::indexing_slicing, reason = "the shard is masked to their number")]
+        (&self.shards[shard], tag)
+    }
+
+    /// The locations of all keys with these hash bits. The caller compares the keys on the records.
+    #[must_use]
+    pub fn candidates(&self, hash: KeyHash) -> Candidates {
+        let (shard, tag) = self.shard(hash);
+        let table = shard.read();
+        table.iter_hash(spread(tag)).filter(|slot| slot.tag == tag).map(|slot| slot.at).collect()
+    }
+
+    /// Whether a key with this hash stands at exactly this location.
+    #[must_use]
+    pub fn contains(&self, hash: KeyHash, at: Location) -> bool {
+        let (shard, tag) = self.shard(hash);
+        shard.read().find(spread(tag), |slot| slot.tag == tag && slot.at == at).is_some()
+    }
+
+    /// Adds a key that the index does not have.
+    pub fn insert(&self, hash: KeyHash, at: Location) {
+        let (shard, tag) = self.shard(hash);
+        shard.write().insert_unique(spread(tag), Slot { tag, at }, |slot| spread(slot.tag));
+        self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Moves a key from `old` to `new`, and says whether it was at `old`.
+    pub fn replace(&self, hash: KeyHash, old: Location, new: Location) -> bool {
+        let (shard, tag) = self.shard(hash);
+        match shard.write().find_mut(spread(tag), |slot| slot.tag == tag && slot.at == old) {
+            Some(slot) => {
+                slot.at = new;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes a key that stands at `old`, and says whether it did.
+    pub fn remove(&self, hash: KeyHash, old: Location) -> bool {
+        let (shard, tag) = self.shard(hash);
+        let mut table = shard.write();
+        match table.find_entry(spread(tag), |slot| slot.tag == tag && slot.at == old) {
+            Ok(entry) => {
+                entry.remove();
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Keys.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All locations, shard by shard: a key that moves meanwhile is seen at one of its places, and at least once if it is
+    /// there all the time.
+    #[must_use]
+    pub fn locations(&self) -> Vec<Location> {
+        let mut all = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        for shard in &self.shards {
+            all.extend(shard.read().iter().map(|slot| slot.at));
+        }
+        all
+    }
+
+    /// Bytes of RAM.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let tables: usize = self.shards.iter().map(|shard| shard.read().allocation_size()).sum();
+        (tables + SHARDS * size_of::<RwLock<HashTable<Slot>>>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nadb_core::{NamespaceId, SegmentId};
+    use std::collections::BTreeMap;
+
+    fn at(n: u32) -> Location {
+        Location { segment: SegmentId(n % 7), offset: n, len: n % 100 }
+    }
+
+    #[test]
+    fn agrees_with_a_map_under_inserts_moves_and_removals() {
+        let index = KeyIndex::new();
+        let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+        let hash = |key: u32| KeyHash::new(1, NamespaceId(1), &key.to_le_bytes());
+        let mut state = 1u32;
+        for step in 0..100_000u32 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let key = (state >> 16) % 5000;
+            let new = step + 1;
+            match (model.get(&key).copied(), state % 3) {
+                (Some(old), 0) => {
+                    assert!(index.remove(hash(key), at(old)));
+                    model.remove(&key);
+                }
+                (Some(old), _) => {
+                    assert!(index.replace(hash(key), at(old), at(new)));
+                    model.insert(key, new);
+                }
+                (None, _) => {
+                    assert!(!index.remove(hash(key), at(new)));
+                    index.insert(hash(key), at(new));
+                    model.insert(key, new);
+                }
+            }
+        }
+        assert_eq!(index.len(), model.len() as u64);
+        for (key, value) in &model {
+            assert!(index.candidates(hash(*key)).contains(&at(*value)));
+            assert!(index.contains(hash(*key), at(*value)));
+        }
+        let mut locations = index.locations();
+        let mut expected: Vec<_> = model.values().map(|v| at(*v)).collect();
+        locations.sort();
+        expected.sort();
+        assert_eq!(locations, expected);
+    }
+
+    #[test]
+    fn equal_hashes_are_all_candidates_and_each_moves_alone() {
+        let index = KeyIndex::new();
+        let hash = KeyHash(0xABCD_0000_0000_0001);
+        (0..5).for_each(|n| index.insert(hash, at(n)));
+        assert_eq!(index.candidates(hash).len(), 5);
+        assert!(index.replace(hash, at(3), at(30)));
+        assert!(!index.replace(hash, at(3), at(31)));
+        assert!(index.remove(hash, at(4)));
+        let mut left = index.candidates(hash).to_vec();
+        left.sort();
+        let mut expected = vec![at(0), at(1), at(2), at(30)];
+        expected.sort();
+        assert_eq!(left, expected);
+        // Another hash in the same shard with another tag is no candidate.
+        assert!(index.candidates(KeyHash(0xABCE_0000_0000_0001)).is_empty());
+    }
+}

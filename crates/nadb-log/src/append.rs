@@ -1,0 +1,381 @@
+//! Appending: a frame takes its place, goes to the file, and is published.
+//!
+//! A place and its numbers are reserved in one step under the tail lock. Whoever holds the flush lock then writes all
+//! frames that wait, in one call, and publishes them in order; the others find their work done. A frame whose bytes did not
+//! reach the file gives its place back before anyone can take the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nadb_core::limits::FRAME_BODY_MAX;
+use nadb_core::{Durability, Error, ErrorKind, Result, SegmentId, Seq, guard};
+use parking_lot::MutexGuard;
+
+use crate::frame::{FRAME_HEADER_MAX, FrameBody, FramePlace, put_opening};
+use crate::log::{Failure, Log, Placed, Queued, Tail};
+use crate::segment::{SEGMENT_HEADER, Segment};
+
+/// Offsets are 32 bits wide.
+const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
+
+impl<P: Send> Log<P> {
+    /// Appends one frame and returns when it is published and as durable as `durability` says.
+    ///
+    /// `only_deletes` lets the frame use the room that the ballast keeps when the device is full.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io`: the frame is not there and takes no number. `Limit`: an empty body, or one above
+    /// [`FRAME_BODY_MAX`]. `Poisoned`: a sync failed, now or earlier; a frame
+    /// that was published stays visible, and whether it survives a power cut is unknown.
+    pub fn append(
+        &self,
+        body: &FrameBody,
+        durability: Durability,
+        only_deletes: bool,
+        payload: impl FnMut() -> P,
+    ) -> Result<Placed> {
+        let placed = self.append_visible(body, durability, only_deletes, payload)?;
+        if durability == Durability::Synced {
+            self.sync_upto(placed.last_seq())?;
+        }
+        Ok(placed)
+    }
+
+    /// As [`Log::append`], but returns when the frame is published: a `Synced` frame is not durable yet, and the caller
+    /// asks [`Log::sync_upto`] for that once it holds nothing that other writers wait for.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_visible(
+        &self,
+        body: &FrameBody,
+        durability: Durability,
+        only_deletes: bool,
+        mut payload: impl FnMut() -> P,
+    ) -> Result<Placed> {
+        check_body(body)?;
+        self.check_room(only_deletes)?;
+        match self.append_once(body, durability, payload()) {
+            Err(error) if error.kind() == ErrorKind::NoSpace && only_deletes && self.release_ballast() => {
+                self.append_once(body, durability, payload())
+            }
+            result => result,
+        }
+    }
+
+    fn append_once(&self, body: &FrameBody, durability: Durability, payload: P) -> Result<Placed> {
+        let is_buffered = durability == Durability::Buffered;
+        if is_buffered && self.lock_tail().pending.len() > self.options.buffer_size {
+            self.write_out_all()?;
+        }
+        let (ticket, placed) = self.reserve(body, is_buffered, payload)?;
+        let mut written = Ok(());
+        if is_buffered {
+            self.publish_ready();
+        }
+        // A buffered frame behind one that must be in the file first goes there with it.
+        if !is_buffered || self.lock_tail().queue.front().is_some_and(|first| first.ticket <= ticket) {
+            written = self.write_out(ticket);
+        }
+        self.outcome(ticket, written)?;
+        Ok(placed)
+    }
+
+    /// Takes place and numbers in one step.
+    fn reserve(&self, body: &FrameBody, is_buffered: bool, payload: P) -> Result<(u64, Placed)> {
+        loop {
+            self.check_poison()?;
+            let mut guard = self.lock_tail();
+            let tail = &mut *guard;
+            if !tail.dirty {
+                drop(guard);
+                self.mark_dirty()?;
+                continue;
+            }
+            let Some(segment) = tail.active.clone().filter(|_| !tail.rotating && self.fits(tail, body.len()))
+            else {
+                let active = tail.active.as_ref().map(|active| active.id);
+                drop(guard);
+                self.rotate(active)?;
+                continue;
+            };
+            let start = tail.offset;
+            let last_seq_before = tail.last_seq;
+            let place = FramePlace {
+                uid: &segment.uid,
+                offset: start,
+                first_seq: tail.next_seq,
+                durable_upto: self.durable_seq(),
+                time_ms: self.options.clock.now_ms(),
+            };
+            let pending_before = tail.pending.len();
+            let body_offset = body.place(&mut tail.pending, place);
+            let placed =
+                Placed { segment: segment.id, body_offset, first_seq: tail.next_seq, count: body.count() };
+            tail.grow(pending_before);
+            tail.last_seq = placed.last_seq();
+            tail.next_seq = tail.last_seq.next();
+            tail.is_marked = false;
+            if tail.spare.is_none() && u64::from(tail.offset) > self.options.segment_size / 2 {
+                self.is_spare_due.store(true, Ordering::Relaxed);
+            }
+            let ticket = tail.next_ticket;
+            tail.next_ticket += 1;
+            tail.queue.push_back(Queued {
+                ticket,
+                is_buffered,
+                start,
+                last_seq_before,
+                placed,
+                segment,
+                payload,
+            });
+            return Ok((ticket, placed));
+        }
+    }
+
+    fn fits(&self, tail: &Tail<P>, body_len: u32) -> bool {
+        let end = u64::from(tail.offset) + FRAME_HEADER_MAX as u64 + u64::from(body_len);
+        // A segment with nothing but its opening frame takes a frame of any length.
+        end <= self.options.segment_size.min(SEGMENT_BYTES_MAX)
+            || u64::from(tail.offset) <= u64::from(SEGMENT_HEADER) + FRAME_HEADER_MAX as u64 + 8
+    }
+
+    /// Publishes frames from the front of the queue as long as they may be.
+    pub(crate) fn publish_ready(&self) {
+        let _publish = self.publish.lock();
+        self.publish_ready_locked();
+    }
+
+    fn publish_ready_locked(&self) {
+        loop {
+            let next = {
+                let mut tail = self.lock_tail();
+                let in_file = tail.ticket_in_file;
+                let is_ready = |first: &Queued<P>| first.is_buffered || first.ticket <= in_file;
+                match tail.queue.front() {
+                    Some(first) if is_ready(first) || !guard::on("append.publish_after_file") => {
+                        tail.queue.pop_front()
+                    }
+                    _ => None,
+                }
+            };
+            let Some(Queued { placed, segment, payload, .. }) = next else { return };
+            segment.add_records(placed.first_seq, placed.count);
+            self.publisher.publish(payload, placed, &segment);
+            self.published.store(placed.last_seq().0, Ordering::Release);
+        }
+    }
+
+    /// What became of a frame whose turn has passed; `written` is what its own attempt to write met, which may have been
+    /// another frame's failure.
+    fn outcome(&self, ticket: u64, written: Result<()>) -> Result<()> {
+        let mut tail = self.lock_tail();
+        if let Some(at) = tail.failures.iter().position(|f| (f.first..=f.last).contains(&ticket))
+            && let Some(failure) = tail.failures.get_mut(at)
+        {
+            failure.unheard -= 1;
+            let error = failure.error.duplicate();
+            if failure.unheard == 0 {
+                tail.failures.swap_remove(at);
+            }
+            return Err(error);
+        }
+        let is_waiting = tail.queue.front().is_some_and(|first| first.ticket <= ticket);
+        drop(tail);
+        if is_waiting {
+            written?;
+            self.check_poison()?;
+        }
+        Ok(())
+    }
+
+    /// Puts every frame up to `ticket` into the file and publishes it.
+    pub(crate) fn write_out(&self, ticket: u64) -> Result<()> {
+        let flush = self.flush.lock();
+        self.write_out_locked(ticket, &flush)
+    }
+
+    /// Puts every frame that is reserved now into the file.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`: published frames stay in memory for the next attempt; `Poisoned`.
+    pub fn write_out_all(&self) -> Result<()> {
+        self.write_out(u64::MAX)
+    }
+
+    pub(crate) fn write_out_locked(&self, ticket: u64, _flush: &MutexGuard<'_, ()>) -> Result<()> {
+        self.check_poison()?;
+        let taken = {
+            let mut tail = self.lock_tail();
+            if tail.ticket_in_file >= ticket || tail.pending.is_empty() {
+                None
+            } else {
+                Some(tail.take_pending())
+            }
+        };
+        if let Some(taken) = taken {
+            let Taken { segment, bytes, at, ticket, seq } = taken;
+            self.counters.appends.fetch_add(1, Ordering::Relaxed);
+            match segment.file.write_all_at(&bytes, u64::from(at)) {
+                Ok(()) => {
+                    self.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    let mut tail = self.lock_tail();
+                    segment.in_file.store(tail.pending_at, Ordering::Release);
+                    tail.writing = None;
+                    tail.ticket_in_file = ticket;
+                    tail.seq_in_file = seq;
+                    if tail.pending.capacity() == 0
+                        && let Ok(mut spent) = Arc::try_unwrap(bytes)
+                    {
+                        spent.clear();
+                        spent.shrink_to(self.options.buffer_size);
+                        tail.pending = spent;
+                    }
+                }
+                Err(e) => {
+                    let error = segment.io("appending to the log", e.source).with_offset(u64::from(at));
+                    return Err(self.give_back(&segment, at, error));
+                }
+            }
+        }
+        self.publish_ready();
+        Ok(())
+    }
+
+    /// After a failed write: the file is cut back durably to what it had, so that no part of the frames can come back, and
+    /// those that nobody can see yet are taken out of the log, with their numbers. Published frames wait in memory for the
+    /// next attempt. Gives the error that each of the failed writers hears.
+    fn give_back(&self, segment: &Segment, file_end: u32, error: Error) -> Error {
+        let error = self.cut_back(segment, file_end, error);
+        let _publish = self.publish.lock();
+        self.publish_ready_locked();
+        {
+            let mut guard = self.lock_tail();
+            let tail = &mut *guard;
+            let mut bytes = tail.writing.take().map_or_else(Vec::new, |writing| writing.to_vec());
+            bytes.append(&mut tail.pending);
+            if let (Some(first), Some(last)) = (tail.queue.front(), tail.queue.back()) {
+                let (first_ticket, last_ticket) = (first.ticket, last.ticket);
+                tail.offset = first.start;
+                tail.last_seq = first.last_seq_before;
+                tail.next_seq = first.placed.first_seq;
+                tail.failures.push(Failure {
+                    first: first_ticket,
+                    last: last_ticket,
+                    unheard: last_ticket - first_ticket + 1,
+                    error: error.duplicate(),
+                });
+                tail.queue.clear();
+            }
+            bytes.truncate((tail.offset - file_end) as usize);
+            tail.pending = bytes;
+            tail.pending_at = file_end;
+        }
+        error
+    }
+
+    fn cut_back(&self, segment: &Segment, file_end: u32, error: Error) -> Error {
+        if !guard::on("append.give_back_cuts_file") {
+            return error;
+        }
+        // DURABILITY: without the sync, a power cut could bring back frames whose numbers are given again.
+        let cut = segment.file.set_len(u64::from(file_end)).and_then(|()| segment.file.sync_all());
+        match cut {
+            Ok(()) => error,
+            Err(e) => self.set_poison(segment.io("taking back a failed append", e)),
+        }
+    }
+
+    /// Ends the active segment, if it still is `active`, and goes on in the spare one.
+    fn rotate(&self, active: Option<SegmentId>) -> Result<()> {
+        if self.lock_tail().spare.is_none() {
+            self.counters.segment_waits.fetch_add(1, Ordering::Relaxed);
+            self.prepare_spare()?;
+        }
+        let flush = self.flush.lock();
+        {
+            let mut tail = self.lock_tail();
+            if tail.active.as_ref().map(|active| active.id) != active {
+                return Ok(());
+            }
+            // From here on nobody appends; who wants to waits for the flush lock.
+            tail.rotating = true;
+        }
+        let written = self.write_out_locked(u64::MAX, &flush);
+        let mut guard = self.lock_tail();
+        let tail = &mut *guard;
+        tail.rotating = false;
+        written?;
+        if let Some(spare) = tail.spare.take() {
+            tail.begin_segment(spare, self.durable_seq(), self.options.clock.now_ms());
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what a reader would refuse, and with it every frame behind it.
+fn check_body(body: &FrameBody) -> Result<()> {
+    if body.is_empty() || body.len() as usize > FRAME_BODY_MAX {
+        return Err(Error::limit(format!(
+            "the batch has {} records in {} encoded bytes, the limit is 1 record to {FRAME_BODY_MAX} bytes",
+            body.count(),
+            body.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Frames on their way to the file.
+struct Taken {
+    segment: Arc<Segment>,
+    bytes: Arc<Vec<u8>>,
+    at: u32,
+    ticket: u64,
+    seq: Seq,
+}
+
+impl<P> Tail<P> {
+    /// The log's end after `pending` grew from `before` bytes.
+    pub(crate) fn grow(&mut self, before: usize) {
+        let grown = self.pending.len() - before;
+        self.offset += u32::try_from(grown).unwrap_or(u32::MAX);
+    }
+
+    /// Makes `spare` the active segment: its opening frame is the first thing that will be written to it.
+    fn begin_segment(&mut self, spare: Arc<Segment>, durable_upto: Seq, time_ms: u64) {
+        let opening = FramePlace {
+            uid: &spare.uid,
+            offset: SEGMENT_HEADER,
+            first_seq: self.next_seq,
+            durable_upto,
+            time_ms,
+        };
+        self.pending.clear();
+        put_opening(&mut self.pending, opening, self.last_seq);
+        self.pending_at = SEGMENT_HEADER;
+        self.offset = SEGMENT_HEADER;
+        self.grow(0);
+        let before = self.active.replace(spare);
+        self.unsynced.extend(before);
+    }
+
+    fn take_pending(&mut self) -> Taken {
+        let bytes = Arc::new(std::mem::take(&mut self.pending));
+        let at = self.pending_at;
+        self.pending_at = self.offset;
+        self.writing = Some(Arc::clone(&bytes));
+        let segment = self.active.clone();
+        Taken {
+            #[expect(
+                clippy::expect_used,
+                reason = "INVARIANT: frames are reserved in an active segment only"
+            )]
+            segment: segment.expect("frames wait, so a segment is active"),
+            bytes,
+            at,
+            ticket: self.next_ticket - 1,
+            seq: self.last_seq,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The worked examples of docs/format.md, encoded here and compared with the hex that stands there, in both directions.
+
+use nadb_core::{Attrs, Codec, Compression, NamespaceId, SegmentId, SegmentUid, Seq, StoreId, Tags};
+
+use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
+use crate::manifest::{CleanClose, Manifest, NamedSegment};
+use crate::record::{RecordFields, RecordKind, RecordRef, address};
+use crate::segment::SegmentHeader;
+
+const DOCUMENT: &str = include_str!("../../../docs/format.md");
+/// Where the examples of records stand.
+const OFFSET: u32 = 1000;
+const SEQ: Seq = Seq(42);
+const NOW: u64 = 1_700_000_000_000;
+const DAY: u64 = 86_400_000;
+
+fn uid() -> SegmentUid {
+    SegmentUid(*b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f")
+}
+
+fn store() -> StoreId {
+    StoreId([0xA0; 16])
+}
+
+/// The bytes of the block that opens with "```hex NAME": per line hex pairs, then a comment behind a semicolon.
+fn example(name: &str) -> Vec<u8> {
+    let opening = format!("```hex {name}\n");
+    let (_, rest) = DOCUMENT.split_once(&opening).unwrap_or_else(|| panic!("no example {name}"));
+    let (block, _) = rest.split_once("```").unwrap();
+    let pairs = block.lines().flat_map(|line| line.split(';').next().unwrap().split_whitespace());
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
+fn check(name: &str, encoded: &[u8]) -> Vec<u8> {
+    let text: Vec<String> = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+    let example = example(name);
+    assert_eq!(example, encoded, "docs/format.md, {name}: the encoder gives\n{}", text.join(" "));
+    example
+}
+
+fn check_record(name: &str, fields: &RecordFields<'_>) {
+    let mut bytes = Vec::new();
+    let crc = fields.encode(&mut bytes);
+    address(&mut bytes, crc, uid(), OFFSET, SEQ);
+    let example = check(name, &bytes);
+    let record = RecordRef::verify(&example, uid(), OFFSET).unwrap();
+    record.check_content().unwrap();
+    assert_eq!((record.seq, record.len()), (SEQ, example.len()));
+    assert_same(&record, fields);
+}
+
+pub(crate) fn assert_same(record: &RecordRef<'_>, fields: &RecordFields<'_>) {
+    assert_eq!(record.kind, fields.kind);
+    assert_eq!(record.namespace, fields.namespace);
+    assert_eq!((record.key, record.value), (fields.key, fields.value));
+    assert_eq!((record.codec, record.logical_len), (fields.codec, fields.logical_len));
+    assert_eq!((record.created_ms, record.updated_ms), (fields.created_ms, fields.updated_ms));
+    assert_eq!(record.expires_ms, fields.expires_ms);
+    assert_eq!(record.tags().unwrap(), fields.tags.cloned().unwrap_or_default());
+    let extra = (fields.content_type, fields.attrs.cloned().unwrap_or_default());
+    assert_eq!(record.extra().unwrap(), extra);
+}
+
+fn plain<'a>(kind: RecordKind, key: &'a [u8], value: &'a [u8]) -> RecordFields<'a> {
+    RecordFields::new(kind, NamespaceId(1), key, value, NOW)
+}
+
+#[test]
+fn values_are_as_documented() {
+    check_record("record-value", &plain(RecordKind::Value, b"user:1", b"Alice"));
+    let (tags, attrs) = (Tags::new(["user", "premium"]).unwrap(), Attrs::new([("lang", "de")]).unwrap());
+    let full = RecordFields {
+        created_ms: NOW - DAY,
+        expires_ms: Some(NOW + DAY),
+        tags: Some(&tags),
+        content_type: Some("text/plain"),
+        attrs: Some(&attrs),
+        ..plain(RecordKind::Value, b"user:1", b"Alice")
+    };
+    check_record("record-value-full", &full);
+    let text = b"abcdefgh".repeat(70);
+    let stored = nadb_core::compress(Compression::Snappy, &text).unwrap();
+    let coded = RecordFields {
+        codec: Codec::Snappy,
+        logical_len: text.len(),
+        ..plain(RecordKind::Value, b"page", &stored)
+    };
+    check_record("record-value-snappy", &coded);
+    assert_eq!(nadb_core::decompress(&stored, text.len()).unwrap(), text);
+}
+
+#[test]
+fn records_of_other_kinds_are_as_documented() {
+    check_record("record-tombstone", &plain(RecordKind::Tombstone, b"user:1", b""));
+    check_record("record-namespace-create", &plain(RecordKind::NamespaceCreate, b"app/users", b""));
+    check_record("record-namespace-drop", &plain(RecordKind::NamespaceDrop, b"", b""));
+    let time = (NOW - DAY).to_le_bytes();
+    let clock = RecordFields { namespace: NamespaceId(0), ..plain(RecordKind::Clock, b"", &time) };
+    check_record("record-clock", &clock);
+    check_record("record-access-time", &plain(RecordKind::AccessTime, b"user:1", &time));
+    let mut blob = vec![0xB0; 16];
+    blob.extend_from_slice(&(100u64 << 20).to_le_bytes());
+    check_record("record-blob-reference", &plain(RecordKind::BlobReference, b"film", &blob));
+}
+
+fn place(uid: &SegmentUid, offset: u32, first_seq: u64) -> FramePlace<'_> {
+    FramePlace { uid, offset, first_seq: Seq(first_seq), durable_upto: Seq(40), time_ms: NOW }
+}
+
+fn check_frame(name: &str, encoded: &[u8], offset: u32, first_seq: u64, kind: FrameKind, count: u32) {
+    let example = check(name, encoded);
+    let frame = Frame::verify(&example, uid(), offset).unwrap();
+    let header = frame.header;
+    assert_eq!((header.kind, header.count), (kind, count));
+    assert_eq!((header.first_seq, header.durable_upto), (Seq(first_seq), Seq(40)));
+    assert_eq!(header.time_ms, NOW);
+    assert_eq!(header.frame_len(), example.len() as u64);
+}
+
+#[test]
+fn frames_are_as_documented() {
+    let uid = uid();
+    let mut opening = Vec::new();
+    put_opening(&mut opening, place(&uid, 64, 42), Seq(41));
+    check_frame("frame-opening", &opening, 64, 42, FrameKind::Opening, 0);
+    assert_eq!(Frame::verify(&opening, uid, 64).unwrap().follows(), Some(Seq(41)));
+
+    let records =
+        [plain(RecordKind::Value, b"user:1", b"Alice"), plain(RecordKind::Tombstone, b"user:2", b"")];
+    let mut body = FrameBody::new();
+    records.iter().for_each(|record| {
+        body.push(record);
+    });
+    let mut data = Vec::new();
+    body.place(&mut data, place(&uid, 93, 42));
+    check_frame("frame-data", &data, 93, 42, FrameKind::Data, 2);
+    let frame = Frame::verify(&data, uid, 93).unwrap();
+    for ((found, expected), seq) in frame.records().zip(&records).zip(42..) {
+        assert_eq!(found.1.seq, Seq(seq));
+        assert_same(&found.1, expected);
+    }
+
+    let mut mark = Vec::new();
+    put_end_mark(&mut mark, place(&uid, 180, 44));
+    check_frame("frame-end-mark", &mark, 180, 44, FrameKind::EndMark, 0);
+
+    let mut void = Vec::new();
+    put_void(&mut void, place(&uid, 201, 44), 5, 3);
+    void.extend_from_slice(&[0xEE; 5]);
+    check_frame("frame-void", &void, 201, 44, FrameKind::Void, 3);
+}
+
+#[test]
+fn the_segment_header_is_as_documented() {
+    let header = SegmentHeader { id: SegmentId(7), uid: uid(), store: store() };
+    let example = check("segment-header", &header.encode());
+    assert_eq!(SegmentHeader::decode(&example).unwrap(), header);
+}
+
+#[test]
+fn the_manifest_is_as_documented() {
+    let manifest = Manifest {
+        generation: 5,
+        store: store(),
+        hash_seed: 0x0123_4567_89AB_CDEF,
+        created_ms: NOW,
+        durable_upto: Seq(43),
+        jump_base: Seq(0),
+        next_segment: SegmentId(9),
+        clean: Some(CleanClose { last_seq: Seq(43), segment: SegmentId(7), len: 201 }),
+        segments: vec![
+            NamedSegment { id: SegmentId(7), uid: uid() },
+            NamedSegment { id: SegmentId(8), uid: SegmentUid([0xC0; 16]) },
+        ],
+    };
+    let example = check("manifest", &manifest.encode());
+    assert_eq!(Manifest::decode(&example).unwrap(), manifest);
+}

@@ -1,0 +1,387 @@
+//! One frame: the unit that is there whole or not at all. docs/format.md has the byte table.
+//!
+//! A frame's body is encoded and summed before the write lock is taken ([`FrameBody`]); under the lock it gets its place:
+//! a header, sequence numbers, and the mix of the place in every checksum ([`FrameBody::place`]).
+
+use nadb_core::limits::{FRAME_BODY_MAX, SEQ_MAX};
+use nadb_core::{SegmentUid, Seq, guard};
+use smallvec::SmallVec;
+
+use crate::bytes::{Reader, put_u48, put_u56, put_varint};
+use crate::checksum::{crc32, mix};
+use crate::record::{RECORD_BYTES_MIN, RecordError, RecordFields, RecordRef, address};
+
+/// The longest header: fixed part and three varints.
+pub(crate) const FRAME_HEADER_MAX: usize = 18 + 5 + 5 + 9;
+/// The shortest header.
+const FRAME_HEADER_MIN: usize = 21;
+/// Bytes of the body of an opening frame.
+const OPENING_BODY: u32 = 8;
+
+/// What a frame is for; the number is on disk and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Records, numbered from the frame's first sequence number on.
+    Data = 1,
+    /// The first frame of a segment: which number it follows, and with which it begins. Takes no number.
+    Opening = 2,
+    /// Everything before it is whole: written at a clean close and when the store is idle. Takes no number.
+    EndMark = 3,
+    /// Numbers and bytes that a failed write had reserved; the body means nothing.
+    Void = 4,
+}
+
+impl FrameKind {
+    fn from_u8(number: u8) -> Option<FrameKind> {
+        use FrameKind::*;
+        [Data, Opening, EndMark, Void].into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+/// Why bytes are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The file ends before the frame does.
+    Short,
+    /// The kind is not known.
+    Kind(u8),
+    /// A field is out of its range.
+    Malformed(&'static str),
+    /// It is numbered otherwise than the next frame here must be.
+    Sequence {
+        /// The number that was expected.
+        expected: Seq,
+        /// The number that stands there.
+        found: Seq,
+    },
+    /// The checksum does not hold here.
+    Checksum {
+        /// What the bytes sum to.
+        computed: u32,
+        /// What stands in the header.
+        stored: u32,
+    },
+    /// A record in it is bad.
+    Record {
+        /// Its place in the file.
+        offset: u32,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+}
+
+impl std::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FrameError::Short => f.write_str("the frame is cut short"),
+            FrameError::Kind(kind) => write!(f, "frame kind {kind} is unknown"),
+            FrameError::Malformed(what) => write!(f, "the frame's {what} is malformed"),
+            FrameError::Sequence { expected, found } => {
+                write!(f, "the frame has number {found}, expected {expected}")
+            }
+            FrameError::Checksum { computed, stored } => {
+                write!(f, "the frame's checksum is {stored:#010x}, its bytes give {computed:#010x}")
+            }
+            FrameError::Record { offset, error } => write!(f, "{error} at offset {offset}"),
+        }
+    }
+}
+
+/// A frame's header, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the frame is for.
+    pub kind: FrameKind,
+    /// Its first sequence number; of an opening frame or end mark the next number.
+    pub first_seq: Seq,
+    /// When it was written, Unix milliseconds.
+    pub time_ms: u64,
+    /// Bytes of the body.
+    pub body_len: u32,
+    /// Numbers that it takes.
+    pub count: u32,
+    /// Everything up to here was durable when the frame was reserved.
+    pub durable_upto: Seq,
+    stored_crc: u32,
+    len: u32,
+}
+
+impl FrameHeader {
+    /// Reads a header without summing it; `bytes` may go on behind it.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the checksum is not looked at.
+    pub fn decode(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
+        use FrameError::{Malformed, Short};
+        let mut reader = Reader::new(bytes);
+        let stored_crc = reader.u32().ok_or(Short)?;
+        let kind = reader.u8().ok_or(Short)?;
+        let kind = FrameKind::from_u8(kind).ok_or(FrameError::Kind(kind))?;
+        let first_seq = Seq(reader.u56().ok_or(Short)?);
+        let time_ms = reader.u48().ok_or(Short)?;
+        let body_len = reader.varint_u32().ok_or(Malformed("length"))?;
+        let count = reader.varint_u32().ok_or(Malformed("count"))?;
+        let distance = reader.varint().ok_or(Malformed("durable distance"))?;
+        if guard::on("frame.lengths_checked") && body_len as usize > FRAME_BODY_MAX {
+            return Err(Malformed("length"));
+        }
+        let shape_holds = match kind {
+            FrameKind::Data => count > 0 && count as usize <= body_len as usize / RECORD_BYTES_MIN,
+            FrameKind::Opening => count == 0 && body_len == OPENING_BODY,
+            FrameKind::EndMark => count == 0 && body_len == 0,
+            FrameKind::Void => count > 0,
+        };
+        if guard::on("frame.lengths_checked") && !shape_holds {
+            return Err(Malformed("count"));
+        }
+        if first_seq.0.checked_add(u64::from(count)).is_none_or(|end| end > SEQ_MAX + 1) {
+            return Err(Malformed("sequence number"));
+        }
+        let durable_upto = Seq(first_seq.0.checked_sub(distance).ok_or(Malformed("durable distance"))?);
+        let len = u32::try_from(reader.position()).map_err(|_| Malformed("length"))?;
+        Ok(FrameHeader { kind, first_seq, time_ms, body_len, count, durable_upto, stored_crc, len })
+    }
+
+    /// Bytes of header and body.
+    #[must_use]
+    pub fn frame_len(&self) -> u64 {
+        u64::from(self.len) + u64::from(self.body_len)
+    }
+
+    /// The last number that the frame takes, or the one before its first if it takes none.
+    #[must_use]
+    pub fn last_seq(&self) -> Seq {
+        self.first_seq.plus(u64::from(self.count)).previous()
+    }
+}
+
+/// A frame whose checksums, and those of all its records, hold at its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// The header.
+    pub header: FrameHeader,
+    offset: u32,
+    body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Verifies the frame that `bytes` begin with, standing at `offset` of the segment `uid`.
+    ///
+    /// # Errors
+    /// [`FrameError`] for anything that a writer would not have written right here.
+    pub fn verify(bytes: &'a [u8], uid: SegmentUid, offset: u32) -> Result<Frame<'a>, FrameError> {
+        let header = FrameHeader::decode(bytes)?;
+        let len = usize::try_from(header.frame_len()).map_err(|_| FrameError::Short)?;
+        let head = bytes.get(4..header.len as usize).ok_or(FrameError::Short)?;
+        let body = bytes.get(header.len as usize..len).ok_or(FrameError::Short)?;
+        let frame = Frame { header, offset, body };
+        let sum = match header.kind {
+            FrameKind::Data => frame.sum_records(uid)?,
+            FrameKind::Opening | FrameKind::EndMark => crc32(body),
+            FrameKind::Void => 0,
+        };
+        let computed = header_crc(head, sum) ^ mix(uid, offset, header.first_seq);
+        if computed != header.stored_crc {
+            return Err(FrameError::Checksum { computed, stored: header.stored_crc });
+        }
+        Ok(frame)
+    }
+
+    /// Sums the records' own sums; each record verifies, has the number of its place, and together they fill the body.
+    fn sum_records(&self, uid: SegmentUid) -> Result<u32, FrameError> {
+        let mut sum = crc32fast::Hasher::new();
+        let mut at = 0usize;
+        for index in 0..self.header.count {
+            let offset = self.body_offset().saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
+            let bad = |error| FrameError::Record { offset, error };
+            let rest = self.body.get(at..).unwrap_or_default();
+            let record = RecordRef::verify(rest, uid, offset).map_err(bad)?;
+            record.check_content().map_err(bad)?;
+            let expected = self.header.first_seq.plus(u64::from(index));
+            if record.seq != expected {
+                return Err(FrameError::Sequence { expected, found: record.seq });
+            }
+            sum.update(&record.raw_crc(uid, offset).to_le_bytes());
+            at += record.len();
+        }
+        if at != self.body.len() {
+            return Err(FrameError::Malformed("length"));
+        }
+        Ok(sum.finalize())
+    }
+
+    fn body_offset(&self) -> u32 {
+        self.offset.saturating_add(self.header.len)
+    }
+
+    /// The records of a data frame with their offsets in the file; none of any other frame.
+    pub fn records(&self) -> impl Iterator<Item = (u32, RecordRef<'a>)> {
+        let count = if self.header.kind == FrameKind::Data { self.header.count } else { 0 };
+        let (mut at, body, start) = (0, self.body, self.body_offset());
+        (0..count).map_while(move |_| {
+            let record = RecordRef::decode(body.get(at..)?).ok()?;
+            let offset = start.checked_add(u32::try_from(at).ok()?)?;
+            at += record.len();
+            Some((offset, record))
+        })
+    }
+
+    /// Of an opening frame: the last number before this segment.
+    #[must_use]
+    pub fn follows(&self) -> Option<Seq> {
+        match self.header.kind {
+            FrameKind::Opening => self.body.try_into().ok().map(|body| Seq(u64::from_le_bytes(body))),
+            _ => None,
+        }
+    }
+}
+
+/// The header's sum covers the header behind the checksum and the sum of the body.
+fn header_crc(head: &[u8], body_sum: u32) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(head);
+    sum.update(&body_sum.to_le_bytes());
+    sum.finalize()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RecordMark {
+    at: u32,
+    len: u32,
+    crc: u32,
+}
+
+/// A data frame's body, encoded and summed, waiting for its place.
+#[derive(Debug, Default)]
+pub struct FrameBody {
+    bytes: Vec<u8>,
+    records: SmallVec<[RecordMark; 1]>,
+    sum: crc32fast::Hasher,
+}
+
+/// Where a frame's parts are when its place is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FramePlace<'a> {
+    pub(crate) uid: &'a SegmentUid,
+    pub(crate) offset: u32,
+    pub(crate) first_seq: Seq,
+    pub(crate) durable_upto: Seq,
+    pub(crate) time_ms: u64,
+}
+
+impl FrameBody {
+    /// A body without records yet.
+    #[must_use]
+    pub fn new() -> FrameBody {
+        FrameBody::default()
+    }
+
+    /// Adds a record; gives its offset in the body and its length.
+    pub fn push(&mut self, record: &RecordFields<'_>) -> (u32, u32) {
+        let at = self.len();
+        let crc = record.encode(&mut self.bytes);
+        let mark = RecordMark { at, len: self.len() - at, crc };
+        self.sum.update(&crc.to_le_bytes());
+        self.records.push(mark);
+        (mark.at, mark.len)
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the engine refuses batches above 256 MiB before they get here"
+    )]
+    pub fn len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    /// The record that [`FrameBody::push`] put at `at`, not numbered yet.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn record(&self, at: u32) -> Result<RecordRef<'_>, RecordError> {
+        RecordRef::decode(self.bytes.get(at as usize..).unwrap_or_default())
+    }
+
+    /// Whether it has no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Records so far.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a record has at least 23 bytes of at most 256 MiB")]
+    pub fn count(&self) -> u32 {
+        self.records.len() as u32
+    }
+
+    /// Appends the frame to `out`, which will stand in the file so that the frame is at `place.offset`. Gives the offset
+    /// of the body in the file.
+    pub(crate) fn place(&self, out: &mut Vec<u8>, place: FramePlace<'_>) -> u32 {
+        let start = out.len();
+        let sum = self.sum.clone().finalize();
+        put_header(out, FrameKind::Data, &place, self.len(), self.count(), sum);
+        #[expect(clippy::cast_possible_truncation, reason = "a header has at most 37 bytes")]
+        let body_offset = place.offset + (out.len() - start) as u32;
+        let body_start = out.len();
+        out.extend_from_slice(&self.bytes);
+        for (mark, index) in self.records.iter().zip(0u64..) {
+            let at = body_start + mark.at as usize;
+            if let Some(record) = out.get_mut(at..at + mark.len as usize) {
+                address(record, mark.crc, *place.uid, body_offset + mark.at, place.first_seq.plus(index));
+            }
+        }
+        body_offset
+    }
+}
+
+/// Appends an opening frame.
+pub(crate) fn put_opening(out: &mut Vec<u8>, place: FramePlace<'_>, follows: Seq) {
+    let body = follows.0.to_le_bytes();
+    put_header(out, FrameKind::Opening, &place, OPENING_BODY, 0, crc32(&body));
+    out.extend_from_slice(&body);
+}
+
+/// Appends an end mark.
+pub(crate) fn put_end_mark(out: &mut Vec<u8>, place: FramePlace<'_>) {
+    put_header(out, FrameKind::EndMark, &place, 0, 0, crc32(&[]));
+}
+
+/// Appends the header of a void frame that takes `count` numbers and covers `body_len` bytes. Readers pass over them; this
+/// version's writer takes failed frames back instead, so only tests make them.
+#[cfg(test)]
+pub(crate) fn put_void(out: &mut Vec<u8>, place: FramePlace<'_>, body_len: u32, count: u32) {
+    put_header(out, FrameKind::Void, &place, body_len, count, 0);
+}
+
+fn put_header(
+    out: &mut Vec<u8>,
+    kind: FrameKind,
+    place: &FramePlace<'_>,
+    body_len: u32,
+    count: u32,
+    body_sum: u32,
+) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(kind as u8);
+    put_u56(out, place.first_seq.0);
+    put_u48(out, place.time_ms);
+    put_varint(out, u64::from(body_len));
+    put_varint(out, u64::from(count));
+    put_varint(out, place.first_seq.0.saturating_sub(place.durable_upto.0));
+    let crc = out.get(start + 4..).map_or(0, |head| header_crc(head, body_sum));
+    let crc = crc ^ mix(*place.uid, place.offset, place.first_seq);
+    if let Some((stored, _)) = out.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut) {
+        *stored = crc.to_le_bytes();
+    }
+}
+
+/// Whether a frame could begin with these bytes: cheap, for a search at every offset.
+pub(crate) fn could_begin(bytes: &[u8]) -> bool {
+    bytes.len() >= FRAME_HEADER_MIN && bytes.get(4).is_some_and(|&kind| FrameKind::from_u8(kind).is_some())
+}

@@ -1,0 +1,50 @@
+//! The log of NADB: an append-only sequence of frames in segment files, and the way back from the files after a crash.
+//!
+//! What it promises: a frame is there whole or not at all; what survives is a prefix of the sequence; numbers are never
+//! given twice; what is reported durable is durable. What it leaves to others: what records mean (the engine), where keys
+//! are found (the index). docs/format.md describes every byte, docs/durability.md the argument for each crash point.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod append;
+mod ballast;
+mod bytes;
+mod checksum;
+#[cfg(test)]
+mod format_examples;
+mod frame;
+mod log;
+mod manifest;
+mod names;
+mod record;
+mod recovery;
+mod replay;
+mod segment;
+mod spare;
+mod sync;
+mod window;
+
+use nadb_core::{Error, ErrorKind};
+
+pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind};
+pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
+pub use manifest::{CleanClose, Manifest, NamedSegment};
+pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, parse_segment, segment_path};
+pub use record::{RecordError, RecordFields, RecordKey, RecordKind, RecordRef};
+pub use recovery::{Recovered, Visit};
+pub use replay::ScanCounts;
+pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
+
+/// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.
+pub const FORMAT_VERSION: u32 = 0;
+
+fn version_error(what: &str, version: u32) -> Error {
+    Error::new(
+        ErrorKind::Version,
+        format!(
+            "the {what} has format version {version}, this build reads version {FORMAT_VERSION}; \
+             open it with the release that wrote it or a later one"
+        ),
+    )
+    .with_offset(8)
+}

@@ -1,0 +1,442 @@
+//! The log of one open store: its state, opening, reading and closing. Appending, syncing and the preparation of segments
+//! stand in modules of their own.
+//!
+//! Locks are taken in this order: `sync`, `flush`, `manifest`, `publish`, `tail`. None but `tail` is ever waited for while
+//! `tail` is held, and under `tail` nothing touches a file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq};
+use nadb_vfs::{FileLock, Fs};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::manifest::{CleanClose, Manifest};
+use crate::record::RecordKey;
+use crate::recovery::{self, Recovered, Visit};
+use crate::replay::{OnRecord, ScanCounts, read_opening, replay_segment};
+use crate::segment::{RecordBuf, SEGMENT_HEADER, Segment};
+
+/// What a log needs to know when it is opened.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// Bytes after which the log goes on in a new segment.
+    pub segment_size: u64,
+    /// Bytes of frames in memory after which a buffered write hands them to the operating system.
+    pub buffer_size: usize,
+    /// Whether a missing store is created.
+    pub create: bool,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Where a frame's records stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The offset of the first record; the others follow as they do in the frame's body.
+    pub body_offset: u32,
+    /// The first record's number; the others follow.
+    pub first_seq: Seq,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Placed {
+    /// The last record's number.
+    #[must_use]
+    pub fn last_seq(&self) -> Seq {
+        self.first_seq.plus(u64::from(self.count)).previous()
+    }
+}
+
+/// Makes a frame visible: called once for each frame that did not fail, in the order of their numbers, by one thread at a
+/// time.
+pub trait Publish<P>: Send + Sync {
+    /// The frame with this payload stands at `placed`, in `segment`.
+    fn publish(&self, payload: P, placed: Placed, segment: &Arc<Segment>);
+}
+
+/// Counts since the store was opened.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Bytes handed to segment files.
+    pub written_bytes: AtomicU64,
+    /// Calls that handed them over.
+    pub appends: AtomicU64,
+    /// Syncs of the log.
+    pub syncs: AtomicU64,
+    /// Times that a write waited for a segment to be prepared.
+    pub segment_waits: AtomicU64,
+}
+
+/// A frame that has its place and is not published yet.
+#[derive(Debug)]
+pub(crate) struct Queued<P> {
+    pub(crate) ticket: u64,
+    /// Whether it may be published before the file has it.
+    pub(crate) is_buffered: bool,
+    /// Where its bytes begin; what the log's end becomes again if it fails.
+    pub(crate) start: u32,
+    pub(crate) last_seq_before: Seq,
+    pub(crate) placed: Placed,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) payload: P,
+}
+
+/// Frames that failed together, until each of their writers has heard.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) unheard: u64,
+    pub(crate) error: Error,
+}
+
+/// The end of the log: what a writer needs to take its place. Guarded by one short lock.
+#[derive(Debug)]
+pub(crate) struct Tail<P> {
+    pub(crate) active: Option<Arc<Segment>>,
+    pub(crate) spare: Option<Arc<Segment>>,
+    /// A writer is putting the active segment's last frames into its file, to go on in the next one.
+    pub(crate) rotating: bool,
+    /// Whether the manifest says durably that the store is open.
+    pub(crate) dirty: bool,
+    /// Where the next frame goes.
+    pub(crate) offset: u32,
+    pub(crate) last_seq: Seq,
+    pub(crate) next_seq: Seq,
+    /// Frames that no one is writing yet, and where they begin.
+    pub(crate) pending: Vec<u8>,
+    pub(crate) pending_at: u32,
+    /// Frames that are being written, right before `pending`.
+    pub(crate) writing: Option<Arc<Vec<u8>>>,
+    pub(crate) queue: VecDeque<Queued<P>>,
+    /// Tickets count reservations and are never reused, unlike the numbers of frames that failed.
+    pub(crate) next_ticket: u64,
+    pub(crate) ticket_in_file: u64,
+    pub(crate) failures: Vec<Failure>,
+    /// The contiguous end in the files.
+    pub(crate) seq_in_file: Seq,
+    /// Segments before the active one with frames that are not synced, oldest first.
+    pub(crate) unsynced: Vec<Arc<Segment>>,
+    /// Whether the last frame is an end mark.
+    pub(crate) is_marked: bool,
+}
+
+/// The log of one open store. `P` is what a frame carries until it is published.
+pub struct Log<P> {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: LogOptions,
+    pub(crate) publisher: Arc<dyn Publish<P>>,
+    pub(crate) tail: Mutex<Tail<P>>,
+    /// Held while frames go to the file: their order there is their order in the log.
+    pub(crate) flush: Mutex<()>,
+    /// Held while frames are published.
+    pub(crate) publish: Mutex<()>,
+    /// Held while the files are synced.
+    pub(crate) sync: Mutex<()>,
+    pub(crate) manifest: Mutex<ManifestState>,
+    pub(crate) segments: RwLock<BTreeMap<SegmentId, Arc<Segment>>>,
+    pub(crate) published: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    pub(crate) poison: Mutex<Option<Error>>,
+    pub(crate) is_poisoned: AtomicBool,
+    /// The active segment is more than half full and there is no spare.
+    pub(crate) is_spare_due: AtomicBool,
+    /// The ballast was given up: only deletes and the manifest may use the room it left.
+    pub(crate) is_full: AtomicBool,
+    pub(crate) counters: LogCounters,
+    hash_seed: u64,
+    recovered: Recovered,
+    /// Dropped last: another process may go on from here.
+    lock: Mutex<Option<Box<dyn FileLock>>>,
+}
+
+impl<P> std::fmt::Debug for Log<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The manifest in force and what belongs to the next one.
+#[derive(Debug)]
+pub(crate) struct ManifestState {
+    pub(crate) manifest: Manifest,
+    /// A segment whose file is durable, but which no durable manifest names yet.
+    pub(crate) unnamed: Option<Arc<Segment>>,
+    pub(crate) has_ballast: bool,
+}
+
+impl<P: Send> Log<P> {
+    /// Locks the store in `dir`, reads all of it, shows every record to `visit` in the order of their numbers, and cuts a
+    /// torn tail. A missing store is created where `options` say so. `visit` becomes the publisher once all is read.
+    ///
+    /// # Errors
+    /// `Corruption` (nothing was changed), `Version`, `Locked`, `InvalidInput` for a directory that is no store,
+    /// `ReadOnly`, `NoSpace`, `Io`, and whatever the visitor answers.
+    pub fn open<V: Visit>(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        visit: &mut V,
+        publisher: Arc<dyn Publish<P>>,
+    ) -> Result<Log<P>> {
+        let opened = recovery::open(&*fs, dir, &options, visit)?;
+        let recovery::Opened { lock, manifest, segments, active, spare, last_seq, next_seq, report } = opened;
+        let offset = active.as_ref().map_or(0, |active| active.in_file.load(Ordering::Acquire));
+        let tail = Tail {
+            active,
+            spare,
+            rotating: false,
+            dirty: manifest.clean.is_none(),
+            offset,
+            last_seq,
+            next_seq,
+            pending: Vec::new(),
+            pending_at: offset,
+            writing: None,
+            queue: VecDeque::new(),
+            next_ticket: 1,
+            ticket_in_file: 0,
+            failures: Vec::new(),
+            seq_in_file: last_seq,
+            unsynced: Vec::new(),
+            is_marked: true,
+        };
+        let log = Log {
+            dir: dir.to_path_buf(),
+            options,
+            publisher,
+            tail: Mutex::new(tail),
+            flush: Mutex::new(()),
+            publish: Mutex::new(()),
+            sync: Mutex::new(()),
+            hash_seed: manifest.hash_seed,
+            manifest: Mutex::new(ManifestState { manifest, unnamed: None, has_ballast: false }),
+            segments: RwLock::new(segments.into_iter().map(|segment| (segment.id, segment)).collect()),
+            published: AtomicU64::new(last_seq.0),
+            durable: AtomicU64::new(last_seq.0),
+            poison: Mutex::new(None),
+            is_poisoned: AtomicBool::new(false),
+            is_spare_due: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
+            counters: LogCounters::default(),
+            recovered: report,
+            lock: Mutex::new(Some(lock)),
+            fs,
+        };
+        log.find_ballast()?;
+        Ok(log)
+    }
+}
+
+impl<P: Send> Log<P> {
+    /// The newest number that is known to survive a power cut.
+    #[must_use]
+    pub fn durable_seq(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The newest number that is visible.
+    #[must_use]
+    pub fn published_seq(&self) -> Seq {
+        Seq(self.published.load(Ordering::Acquire))
+    }
+
+    /// What opening found.
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// The seed of the key hash.
+    #[must_use]
+    pub fn hash_seed(&self) -> u64 {
+        self.hash_seed
+    }
+
+    /// Counts since the store was opened.
+    #[must_use]
+    pub fn counters(&self) -> &LogCounters {
+        &self.counters
+    }
+
+    /// Bytes of frames that only memory has.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let tail = self.tail.lock();
+        tail.pending.len() + tail.writing.as_ref().map_or(0, |writing| writing.len())
+    }
+
+    /// The segments in order, and which of them is active and which a spare.
+    #[must_use]
+    pub fn segments(&self) -> (Vec<Arc<Segment>>, Option<SegmentId>, Option<SegmentId>) {
+        let tail = self.tail.lock();
+        let active = tail.active.as_ref().map(|segment| segment.id);
+        let spare = tail.spare.as_ref().map(|segment| segment.id);
+        (self.segments.read().values().cloned().collect(), active, spare)
+    }
+
+    /// The segment with this number.
+    #[must_use]
+    pub fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        self.segments.read().get(&id).cloned()
+    }
+
+    /// Reads and verifies the record at `at`.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset, or `Io`.
+    pub fn read(&self, at: Location) -> Result<RecordBuf> {
+        let segment = self.segment(at.segment).ok_or_else(|| {
+            Error::corruption(
+                &self.dir,
+                0,
+                format!("the index names segment {}, which does not exist", at.segment),
+            )
+        })?;
+        let end = u64::from(at.offset) + u64::from(at.len);
+        if end > segment.bytes()
+            && let Some(bytes) = self.read_from_memory(&segment, at)
+        {
+            return segment.verify(bytes, at);
+        }
+        segment.read(at)
+    }
+
+    /// Reads what a listing needs of the record at `at`: of a large one only the part up to its key, whose checksum is
+    /// then not looked at.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_key<T>(&self, at: Location, take: impl Fn(&RecordKey<'_>) -> T) -> Result<T> {
+        const WHOLE_BYTES_MAX: u32 = 16 << 10;
+        const HEAD_BYTES_MAX: u32 = 72 << 10;
+        if at.len <= WHOLE_BYTES_MAX
+            || self.segment(at.segment).is_none_or(|s| s.bytes() < u64::from(at.offset) + u64::from(at.len))
+        {
+            let buf = self.read(at)?;
+            return buf.key().map(|key| take(&key));
+        }
+        let segment = self
+            .segment(at.segment)
+            .ok_or_else(|| Error::corruption(&self.dir, 0, "a segment is missing"))?;
+        let head = segment.read_head(at, HEAD_BYTES_MAX)?;
+        RecordKey::decode(&head)
+            .map(|key| take(&key))
+            .map_err(|e| segment.corruption(u64::from(at.offset), e))
+    }
+
+    /// The bytes of a record that is not in its file yet; `None` when it has got there meanwhile.
+    fn read_from_memory(&self, segment: &Segment, at: Location) -> Option<Vec<u8>> {
+        let tail = self.tail.lock();
+        if tail.active.as_ref().map(|active| active.id) != Some(segment.id) {
+            return None;
+        }
+        let part = |bytes: &[u8], start: u32| {
+            let from = at.offset.checked_sub(start)? as usize;
+            bytes.get(from..from + at.len as usize).map(<[u8]>::to_vec)
+        };
+        if let Some(found) = part(&tail.pending, tail.pending_at) {
+            return Some(found);
+        }
+        let writing = tail.writing.as_ref()?;
+        let start = tail.pending_at - u32::try_from(writing.len()).ok()?;
+        part(writing, start)
+    }
+
+    /// Reads every byte of every segment up to the newest number in the files, as of now, and shows the records to
+    /// `on_record` in order. Every checksum must hold.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset, `Io`, and whatever `on_record` answers.
+    pub fn scan(&self, on_record: &mut OnRecord<'_>) -> Result<ScanCounts> {
+        let segments: Vec<_> = self.segments.read().values().cloned().collect();
+        let mut counts = ScanCounts::default();
+        for segment in segments {
+            let len = segment.bytes();
+            if len == u64::from(SEGMENT_HEADER) {
+                continue;
+            }
+            let opening = read_opening(&segment, len)?.ok_or_else(|| {
+                segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify")
+            })?;
+            // A fresh segment object, so that a scan does not count its records a second time.
+            let copy = Segment::new(segment.id, segment.uid, segment.path.clone(), Arc::clone(&segment.file));
+            let end = replay_segment(&Arc::new(copy), len, &opening, &mut counts, on_record)?;
+            if let Some(why) = end.why {
+                return Err(segment.corruption(u64::from(end.offset), why));
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The error that every write gets after a sync has failed.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        if !self.is_poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*self.poison.lock() {
+            Some(error) => Err(error.duplicate()),
+            None => Ok(()),
+        }
+    }
+
+    /// No more writes: what is not durable may be lost, and a second sync could not tell.
+    pub(crate) fn set_poison(&self, cause: Error) -> Error {
+        let error = Error::new(
+            ErrorKind::Poisoned,
+            format!(
+                "a sync failed, so the store takes no more writes and it is unknown whether writes after number {} \
+                 survive a power cut; reads go on; reopen the store to go on writing: {cause}",
+                self.durable_seq()
+            ),
+        );
+        let mut poison = self.poison.lock();
+        if poison.is_none() {
+            *poison = Some(error.duplicate());
+            self.is_poisoned.store(true, Ordering::Release);
+        }
+        error
+    }
+
+    /// Makes everything durable, marks the end, and notes the close in the manifest. The lock is released whatever
+    /// happens; nothing may be appended afterwards.
+    ///
+    /// # Errors
+    /// As a sync; then the close is not noted, and the next opening recovers as after a crash.
+    pub fn close(&self) -> Result<()> {
+        let result = self.check_poison().and_then(|()| self.close_in_order());
+        *self.lock.lock() = None;
+        result
+    }
+
+    fn close_in_order(&self) -> Result<()> {
+        self.mark_end()?;
+        let mut state = self.manifest.lock();
+        let (dirty, last_seq) = {
+            let tail = self.tail.lock();
+            (tail.dirty, tail.last_seq)
+        };
+        if !dirty {
+            return Ok(());
+        }
+        let last = self.segments.read().values().rfind(|s| s.bytes() > u64::from(SEGMENT_HEADER)).cloned();
+        let (segment, len) = last.map_or((SegmentId(0), 0), |s| (s.id, s.in_file.load(Ordering::Acquire)));
+        let clean = CleanClose { last_seq, segment, len };
+        self.store_manifest(&mut state, |manifest| manifest.clean = Some(clean))?;
+        self.tail.lock().dirty = false;
+        Ok(())
+    }
+
+    pub(crate) fn lock_tail(&self) -> MutexGuard<'_, Tail<P>> {
+        self.tail.lock()
+    }
+}

@@ -1,0 +1,217 @@
+//! The manifest: which segments exist, replaced atomically. docs/format.md has the byte table.
+
+use std::path::Path;
+
+use nadb_core::limits::SEQ_MAX;
+use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, Seq, StoreId, guard};
+use nadb_vfs::Fs;
+
+use crate::bytes::Reader;
+use crate::checksum::crc32;
+use crate::names::{MANIFEST, MANIFEST_TMP};
+use crate::{FORMAT_VERSION, version_error};
+
+const MAGIC: [u8; 8] = *b"NADB-MAN";
+/// A manifest above this is not read: 64 MiB name some three million segments.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+const SEGMENT_STATE_OPEN: u8 = 0;
+
+/// A segment as the manifest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// Its uid.
+    pub uid: SegmentUid,
+}
+
+/// Where the log ended when the store was closed in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanClose {
+    /// The last sequence number.
+    pub last_seq: Seq,
+    /// The segment that was active; 0 where nothing was ever written.
+    pub segment: SegmentId,
+    /// Bytes of its file.
+    pub len: u32,
+}
+
+/// The manifest's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Rises with each manifest of the store.
+    pub generation: u64,
+    /// The store.
+    pub store: StoreId,
+    /// The seed of the key hash.
+    pub hash_seed: u64,
+    /// When the store was created, Unix milliseconds.
+    pub created_ms: u64,
+    /// Everything up to here was durable: a lower bound.
+    pub durable_upto: Seq,
+    /// The first number after the latest unclean opening; numbers below that were not kept are never given again.
+    pub jump_base: Seq,
+    /// The number that the next new segment gets, at least.
+    pub next_segment: SegmentId,
+    /// Present after a close in order, until the next write.
+    pub clean: Option<CleanClose>,
+    /// The segments, in order of their numbers.
+    pub segments: Vec<NamedSegment>,
+}
+
+impl Manifest {
+    /// The file's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + self.segments.len() * 21);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&self.store.0);
+        out.extend_from_slice(&self.hash_seed.to_le_bytes());
+        out.extend_from_slice(&self.created_ms.to_le_bytes());
+        out.extend_from_slice(&self.durable_upto.0.to_le_bytes());
+        out.extend_from_slice(&self.jump_base.0.to_le_bytes());
+        out.extend_from_slice(&self.next_segment.0.to_le_bytes());
+        let clean = self.clean.unwrap_or(CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 });
+        out.push(u8::from(self.clean.is_some()));
+        out.extend_from_slice(&clean.last_seq.0.to_le_bytes());
+        out.extend_from_slice(&clean.segment.0.to_le_bytes());
+        out.extend_from_slice(&clean.len.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.segments.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for segment in &self.segments {
+            out.extend_from_slice(&segment.id.0.to_le_bytes());
+            out.extend_from_slice(&segment.uid.0);
+            out.push(SEGMENT_STATE_OPEN);
+        }
+        let crc = crc32(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// `Corruption` or `Version`, with the offset and without the path.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest> {
+        let corrupt =
+            |at: usize, what: String| Error::new(ErrorKind::Corruption, what).with_offset(at as u64);
+        let body_len = bytes.len().saturating_sub(4);
+        let (body, crc) = bytes.split_at_checked(body_len).unwrap_or_default();
+        let mut reader = Reader::new(body);
+        let magic: Option<[u8; 8]> = reader.array();
+        if magic != Some(MAGIC) {
+            return Err(corrupt(0, "this is no manifest of a store".into()));
+        }
+        // The version first: another one may keep its checksum elsewhere.
+        match reader.u32() {
+            Some(FORMAT_VERSION) => {}
+            Some(version) => return Err(version_error("manifest", version)),
+            None => return Err(corrupt(8, "the manifest is cut short".into())),
+        }
+        let stored = crc.try_into().map(u32::from_le_bytes).unwrap_or_default();
+        let computed = crc32(body);
+        if stored != computed {
+            return Err(corrupt(
+                body_len,
+                format!("the manifest's checksum is {stored:#010x}, its bytes give {computed:#010x}"),
+            ));
+        }
+        let manifest = Self::decode_body(&mut reader);
+        let at = reader.position();
+        let manifest = manifest.ok_or_else(|| corrupt(at, "a field of the manifest is malformed".into()))?;
+        if !reader.is_at_end() {
+            return Err(corrupt(at, "the manifest has bytes behind its end".into()));
+        }
+        Ok(manifest)
+    }
+
+    fn decode_body(reader: &mut Reader<'_>) -> Option<Manifest> {
+        let seq = |reader: &mut Reader<'_>| reader.u64().filter(|&seq| seq <= SEQ_MAX).map(Seq);
+        let mut manifest = Manifest {
+            generation: reader.u64()?,
+            store: StoreId(reader.array()?),
+            hash_seed: reader.u64()?,
+            created_ms: reader.u64()?,
+            durable_upto: seq(reader)?,
+            jump_base: seq(reader)?,
+            next_segment: SegmentId(reader.u32()?),
+            clean: None,
+            segments: Vec::new(),
+        };
+        let is_clean = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let clean =
+            CleanClose { last_seq: seq(reader)?, segment: SegmentId(reader.u32()?), len: reader.u32()? };
+        let none = CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 };
+        if !is_clean && clean != none {
+            return None;
+        }
+        manifest.clean = is_clean.then_some(clean);
+        let count = reader.u32()?;
+        for _ in 0..count {
+            let segment = NamedSegment { id: SegmentId(reader.u32()?), uid: SegmentUid(reader.array()?) };
+            let in_order = manifest.segments.last().is_none_or(|last| last.id < segment.id);
+            if reader.u8()? != SEGMENT_STATE_OPEN || !in_order || segment.id >= manifest.next_segment {
+                return None;
+            }
+            manifest.segments.push(segment);
+        }
+        Some(manifest)
+    }
+
+    /// Reads the manifest of `dir`; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Manifest::decode`], with the path, and `Io`.
+    pub fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<Manifest>> {
+        let path = dir.join(MANIFEST);
+        let io = |e| Error::io("reading the manifest", &path, e);
+        let file = match fs.open_read(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(e)),
+        };
+        let len = file.len().map_err(io)?;
+        if len > MANIFEST_BYTES_MAX {
+            return Err(Error::corruption(
+                &path,
+                0,
+                format!("the manifest has {len} bytes; none is that large"),
+            ));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0).map_err(io)?;
+        Manifest::decode(&bytes).map(Some).map_err(|e| e.with_path(&path))
+    }
+
+    /// Puts this manifest in the place of the one before, durably.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace` or `ReadOnly`; then the one before, or this one, is in force.
+    pub fn store(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let (tmp, path) = (dir.join(MANIFEST_TMP), dir.join(MANIFEST));
+        match fs.remove(&tmp) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("removing an unfinished manifest", &tmp, e));
+            }
+            _ => {}
+        }
+        let io = |e| Error::io("writing the manifest", &tmp, e);
+        let file = fs.create_new(&tmp).map_err(io)?;
+        file.write_all_at(&self.encode(), 0).map_err(|e| io(e.source))?;
+        // DURABILITY: the content before the name, or a power cut could leave the name over missing content.
+        if guard::on("manifest.sync_before_rename") {
+            file.sync_all().map_err(io)?;
+        }
+        fs.rename(&tmp, &path).map_err(|e| Error::io("naming the manifest", &path, e))?;
+        // DURABILITY: the name before anything relies on what it says.
+        if guard::on("manifest.sync_dir_after_rename") {
+            fs.sync_dir(dir).map_err(|e| Error::io("syncing the directory", dir, e))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,468 @@
+//! One record: encoding and decoding. docs/format.md has the byte table.
+//!
+//! Decoding takes bytes that nobody vouches for: every length is checked against the bytes that are there, nothing is
+//! allocated for a claim, and nothing panics.
+
+use nadb_core::limits::{ATTRS_MAX, CONTENT_TYPE_BYTES_MAX, SEQ_MAX, TAGS_MAX, VALUE_BYTES_MAX};
+use nadb_core::{Attrs, Codec, NamespaceId, SegmentUid, Seq, Tags};
+
+use crate::bytes::{Reader, put_u48, put_varint};
+use crate::checksum::{crc32, mix};
+
+/// Bytes in front of what a record's checksum covers: the checksum and the sequence number, which the mix covers.
+const CRC_FROM: usize = 11;
+/// The shortest record: fixed header and two one-byte varints.
+pub(crate) const RECORD_BYTES_MIN: usize = 23;
+
+/// What a record says; the number is on disk and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// The key has this value.
+    Value = 1,
+    /// The key was deleted.
+    Tombstone = 2,
+    /// The namespace with this id has the key's bytes as its name.
+    NamespaceCreate = 3,
+    /// The namespace with this id is gone with all its keys.
+    NamespaceDrop = 4,
+    /// Nothing that expired at or before the value's time (8 bytes, Unix milliseconds) is visible any more.
+    Clock = 5,
+    /// The key was last read at the value's time (8 bytes, Unix milliseconds).
+    AccessTime = 6,
+    /// The key's value stands in a blob file: id (16 bytes) and length (8 bytes).
+    BlobReference = 7,
+}
+
+impl RecordKind {
+    fn from_u8(number: u8) -> Option<RecordKind> {
+        use RecordKind::*;
+        [Value, Tombstone, NamespaceCreate, NamespaceDrop, Clock, AccessTime, BlobReference]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
+mod flag {
+    pub(super) const CREATED: u8 = 1;
+    pub(super) const EXPIRES: u8 = 2;
+    pub(super) const CODED: u8 = 4;
+    pub(super) const TAGS: u8 = 8;
+    pub(super) const EXTRA: u8 = 16;
+    pub(super) const ALL: u8 = 31;
+}
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// They end before the record does.
+    Short,
+    /// The kind is not known.
+    Kind(u8),
+    /// A flag, codec, length, tag or attribute is malformed.
+    Malformed(&'static str),
+    /// The checksum does not hold here.
+    Checksum {
+        /// What the bytes sum to.
+        computed: u32,
+        /// What stands in the record.
+        stored: u32,
+    },
+}
+
+impl std::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RecordError::Short => f.write_str("the record is cut short"),
+            RecordError::Kind(kind) => write!(f, "record kind {kind} is unknown"),
+            RecordError::Malformed(what) => write!(f, "the record's {what} is malformed"),
+            RecordError::Checksum { computed, stored } => {
+                write!(f, "the record's checksum is {stored:#010x}, its bytes give {computed:#010x}")
+            }
+        }
+    }
+}
+
+/// What goes into a record; the sequence number is added when the frame gets its place.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordFields<'a> {
+    /// Kind.
+    pub kind: RecordKind,
+    /// Namespace id.
+    pub namespace: NamespaceId,
+    /// Key.
+    pub key: &'a [u8],
+    /// The bytes to store.
+    pub value: &'a [u8],
+    /// How they are to be read, and the length of the value that they stand for.
+    pub codec: Codec,
+    /// Bytes of the value before the codec.
+    pub logical_len: usize,
+    /// When the key came into being, Unix milliseconds.
+    pub created_ms: u64,
+    /// When this was written, Unix milliseconds.
+    pub updated_ms: u64,
+    /// Expiry, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// Tags.
+    pub tags: Option<&'a Tags>,
+    /// Media type.
+    pub content_type: Option<&'a str>,
+    /// Attributes.
+    pub attrs: Option<&'a Attrs>,
+}
+
+impl<'a> RecordFields<'a> {
+    /// A record with key and value and nothing else.
+    #[must_use]
+    pub fn new(
+        kind: RecordKind,
+        namespace: NamespaceId,
+        key: &'a [u8],
+        value: &'a [u8],
+        now_ms: u64,
+    ) -> Self {
+        RecordFields {
+            kind,
+            namespace,
+            key,
+            value,
+            codec: Codec::Plain,
+            logical_len: value.len(),
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            expires_ms: None,
+            tags: None,
+            content_type: None,
+            attrs: None,
+        }
+    }
+
+    /// Appends the record to `out` with zeros for checksum and sequence number; gives the CRC-32 that, mixed with the
+    /// place, becomes the checksum.
+    ///
+    /// Lengths are those that [`nadb_core::limits`] allows; the writer has checked them.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) -> u32 {
+        let start = out.len();
+        let tags = self.tags.filter(|tags| !tags.is_empty());
+        let attrs = self.attrs.filter(|attrs| !attrs.is_empty());
+        let extra = encode_extra(self.content_type, attrs);
+        let flags = [
+            (self.created_ms != self.updated_ms, flag::CREATED),
+            (self.expires_ms.is_some(), flag::EXPIRES),
+            (self.codec != Codec::Plain, flag::CODED),
+            (tags.is_some(), flag::TAGS),
+            (!extra.is_empty(), flag::EXTRA),
+        ];
+        let key_len = u16::try_from(self.key.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&[0; CRC_FROM]);
+        out.push(self.kind as u8);
+        out.push(flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
+        out.extend_from_slice(&key_len.to_le_bytes());
+        put_u48(out, self.updated_ms);
+        put_varint(out, u64::from(self.namespace.0));
+        put_varint(out, self.value.len() as u64);
+        if self.created_ms != self.updated_ms {
+            put_u48(out, self.created_ms);
+        }
+        if let Some(expires_ms) = self.expires_ms {
+            put_u48(out, expires_ms);
+        }
+        if self.codec != Codec::Plain {
+            out.push(self.codec as u8);
+            put_varint(out, self.logical_len as u64);
+        }
+        if let Some(tags) = tags {
+            put_varint(out, tags.iter().map(|tag| 1 + tag.len() as u64).sum());
+        }
+        if !extra.is_empty() {
+            put_varint(out, extra.len() as u64);
+        }
+        out.extend_from_slice(self.key);
+        for tag in tags.iter().flat_map(|tags| tags.iter()) {
+            out.push(u8::try_from(tag.len()).unwrap_or(u8::MAX));
+            out.extend_from_slice(tag.as_bytes());
+        }
+        out.extend_from_slice(&extra);
+        out.extend_from_slice(self.value);
+        out.get(start + CRC_FROM..).map_or(0, crc32)
+    }
+}
+
+fn encode_extra(content_type: Option<&str>, attrs: Option<&Attrs>) -> Vec<u8> {
+    let mut extra = Vec::new();
+    if content_type.is_none() && attrs.is_none() {
+        return extra;
+    }
+    let content_type = content_type.unwrap_or_default();
+    extra.push(u8::try_from(content_type.len()).unwrap_or(u8::MAX));
+    extra.extend_from_slice(content_type.as_bytes());
+    for (name, value) in attrs.iter().flat_map(|attrs| attrs.iter()) {
+        for text in [name, value] {
+            extra.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+            extra.extend_from_slice(text.as_bytes());
+        }
+    }
+    extra
+}
+
+/// Writes number and checksum into an encoded record that has got its place.
+pub(crate) fn address(record: &mut [u8], crc: u32, uid: SegmentUid, offset: u32, seq: Seq) {
+    if let Some((head, _)) = record.split_first_chunk_mut::<CRC_FROM>() {
+        let [a, b, c, d] = (crc ^ mix(uid, offset, seq)).to_le_bytes();
+        let [e, f, g, h, i, j, k, _] = seq.0.to_le_bytes();
+        *head = [a, b, c, d, e, f, g, h, i, j, k];
+    }
+}
+
+/// A record in its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Kind.
+    pub kind: RecordKind,
+    /// Namespace id.
+    pub namespace: NamespaceId,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Key.
+    pub key: &'a [u8],
+    /// The stored bytes of the value.
+    pub value: &'a [u8],
+    /// How they are to be read.
+    pub codec: Codec,
+    /// Bytes of the value before the codec.
+    pub logical_len: usize,
+    /// When the key came into being, Unix milliseconds.
+    pub created_ms: u64,
+    /// When this was written, Unix milliseconds.
+    pub updated_ms: u64,
+    /// Expiry, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    tags: &'a [u8],
+    extra: &'a [u8],
+    stored_crc: u32,
+    len: usize,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Reads the record that starts at the first of `bytes`, without summing it; bytes behind it do not matter.
+    ///
+    /// # Errors
+    /// [`RecordError`]; the checksum is not looked at.
+    pub fn decode(bytes: &'a [u8]) -> Result<RecordRef<'a>, RecordError> {
+        let mut reader = Reader::new(bytes);
+        let head = Head::decode(&mut reader)?;
+        let mut take = |len| reader.take(len).ok_or(RecordError::Short);
+        let (key, tags, extra, value) =
+            (take(head.key_len)?, take(head.tags_len)?, take(head.extra_len)?, take(head.value_len)?);
+        Ok(RecordRef {
+            kind: head.kind,
+            namespace: head.namespace,
+            seq: head.seq,
+            key,
+            value,
+            codec: head.codec,
+            logical_len: head.logical_len,
+            created_ms: head.created_ms,
+            updated_ms: head.updated_ms,
+            expires_ms: head.expires_ms,
+            tags,
+            extra,
+            stored_crc: head.stored_crc,
+            len: reader.position(),
+        })
+    }
+
+    /// Reads the record and checks its sum against this place.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn verify(bytes: &'a [u8], uid: SegmentUid, offset: u32) -> Result<RecordRef<'a>, RecordError> {
+        let record = RecordRef::decode(bytes)?;
+        let computed = bytes.get(CRC_FROM..record.len).map_or(0, crc32) ^ mix(uid, offset, record.seq);
+        if computed != record.stored_crc {
+            return Err(RecordError::Checksum { computed, stored: record.stored_crc });
+        }
+        Ok(record)
+    }
+
+    /// Bytes of the record.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a record is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The CRC-32 of the record's bytes, without the mix of its place.
+    pub(crate) fn raw_crc(&self, uid: SegmentUid, offset: u32) -> u32 {
+        self.stored_crc ^ mix(uid, offset, self.seq)
+    }
+
+    /// Whether the record's value is visible at `now_ms`.
+    #[must_use]
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+    }
+
+    /// The tags.
+    ///
+    /// # Errors
+    /// `Malformed` where they are not what a writer makes.
+    pub fn tags(&self) -> Result<Tags, RecordError> {
+        let malformed = RecordError::Malformed("tag list");
+        let mut reader = Reader::new(self.tags);
+        let mut tags: Vec<&str> = Vec::new();
+        while !reader.is_at_end() {
+            let len = reader.u8().ok_or(malformed)?;
+            let tag = reader
+                .take(usize::from(len))
+                .and_then(|tag| std::str::from_utf8(tag).ok())
+                .ok_or(malformed)?;
+            if tags.len() == TAGS_MAX || tags.last().is_some_and(|last| *last >= tag) {
+                return Err(malformed);
+            }
+            tags.push(tag);
+        }
+        Tags::new(tags).map_err(|_| malformed)
+    }
+
+    /// Media type and attributes.
+    ///
+    /// # Errors
+    /// `Malformed` where they are not what a writer makes.
+    pub fn extra(&self) -> Result<(Option<&'a str>, Attrs), RecordError> {
+        let malformed = RecordError::Malformed("attribute list");
+        let mut reader = Reader::new(self.extra);
+        if reader.is_at_end() {
+            return Ok((None, Attrs::default()));
+        }
+        let text = |bytes: Option<&'a [u8]>| bytes.and_then(|b| std::str::from_utf8(b).ok()).ok_or(malformed);
+        let len = usize::from(reader.u8().ok_or(malformed)?);
+        let content_type = text(reader.take(len))?;
+        let mut attrs: Vec<(&str, &str)> = Vec::new();
+        while !reader.is_at_end() {
+            let mut next = || {
+                let len = reader.u16().ok_or(malformed)?;
+                text(reader.take(usize::from(len)))
+            };
+            let (name, value) = (next()?, next()?);
+            if attrs.len() == ATTRS_MAX || attrs.last().is_some_and(|(last, _)| *last >= name) {
+                return Err(malformed);
+            }
+            attrs.push((name, value));
+        }
+        let content_type = (!content_type.is_empty()).then_some(content_type);
+        Ok((content_type, Attrs::new(attrs).map_err(|_| malformed)?))
+    }
+
+    /// Checks what [`RecordRef::decode`] leaves for later: tags, attributes, and that the record's kind has what it needs.
+    pub(crate) fn check_content(&self) -> Result<(), RecordError> {
+        self.tags()?;
+        self.extra()?;
+        let needs = match self.kind {
+            RecordKind::Value | RecordKind::Tombstone => !self.key.is_empty(),
+            RecordKind::NamespaceCreate => std::str::from_utf8(self.key)
+                .is_ok_and(|name| nadb_core::limits::check_namespace(name).is_ok()),
+            RecordKind::NamespaceDrop => self.key.is_empty(),
+            RecordKind::Clock => self.key.is_empty() && self.value.len() == 8,
+            RecordKind::AccessTime => !self.key.is_empty() && self.value.len() == 8,
+            RecordKind::BlobReference => !self.key.is_empty() && self.value.len() == 24,
+        };
+        if needs { Ok(()) } else { Err(RecordError::Malformed("key or value for its kind")) }
+    }
+}
+
+/// The part of a record that a listing needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordKey<'a> {
+    /// Namespace id.
+    pub namespace: NamespaceId,
+    /// Key.
+    pub key: &'a [u8],
+    /// Expiry, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
+impl<'a> RecordKey<'a> {
+    /// Reads the key of the record that `bytes` begin with; they may end behind the key.
+    ///
+    /// # Errors
+    /// [`RecordError`]; the checksum is not looked at.
+    pub fn decode(bytes: &'a [u8]) -> Result<RecordKey<'a>, RecordError> {
+        let mut reader = Reader::new(bytes);
+        let head = Head::decode(&mut reader)?;
+        let key = reader.take(head.key_len).ok_or(RecordError::Short)?;
+        Ok(RecordKey { namespace: head.namespace, key, expires_ms: head.expires_ms })
+    }
+}
+
+struct Head {
+    stored_crc: u32,
+    seq: Seq,
+    kind: RecordKind,
+    namespace: NamespaceId,
+    key_len: usize,
+    value_len: usize,
+    tags_len: usize,
+    extra_len: usize,
+    codec: Codec,
+    logical_len: usize,
+    created_ms: u64,
+    updated_ms: u64,
+    expires_ms: Option<u64>,
+}
+
+impl Head {
+    fn decode(reader: &mut Reader<'_>) -> Result<Head, RecordError> {
+        use RecordError::{Malformed, Short};
+        let stored_crc = reader.u32().ok_or(Short)?;
+        let seq = Seq(reader.u56().filter(|&seq| seq <= SEQ_MAX).ok_or(Short)?);
+        let kind = reader.u8().ok_or(Short)?;
+        let kind = RecordKind::from_u8(kind).ok_or(RecordError::Kind(kind))?;
+        let flags = reader.u8().ok_or(Short)?;
+        if flags & !flag::ALL != 0 {
+            return Err(Malformed("flags"));
+        }
+        let has = |bit| flags & bit != 0;
+        let key_len = usize::from(reader.u16().ok_or(Short)?);
+        let updated_ms = reader.u48().ok_or(Short)?;
+        let namespace = NamespaceId(reader.varint_u32().ok_or(Malformed("namespace id"))?);
+        let value_len = reader.varint_len(VALUE_BYTES_MAX).ok_or(Malformed("value length"))?;
+        let created_ms = if has(flag::CREATED) { reader.u48().ok_or(Short)? } else { updated_ms };
+        let expires_ms = if has(flag::EXPIRES) { Some(reader.u48().ok_or(Short)?) } else { None };
+        let (codec, logical_len) = if has(flag::CODED) {
+            let codec = reader.u8().and_then(Codec::from_u8).ok_or(Malformed("codec"))?;
+            (codec, reader.varint_len(VALUE_BYTES_MAX).ok_or(Malformed("logical length"))?)
+        } else {
+            (Codec::Plain, value_len)
+        };
+        let tags_max = TAGS_MAX * 256;
+        let extra_max = CONTENT_TYPE_BYTES_MAX + 1 + nadb_core::limits::ATTRS_BYTES_MAX + 4 * ATTRS_MAX;
+        let mut len_if = |bit, max, what| {
+            if has(bit) {
+                reader.varint_len(max).filter(|&len| len > 0).ok_or(Malformed(what))
+            } else {
+                Ok(0)
+            }
+        };
+        let tags_len = len_if(flag::TAGS, tags_max, "tag list length")?;
+        let extra_len = len_if(flag::EXTRA, extra_max, "attribute list length")?;
+        Ok(Head {
+            stored_crc,
+            seq,
+            kind,
+            namespace,
+            key_len,
+            value_len,
+            tags_len,
+            extra_len,
+            codec,
+            logical_len,
+            created_ms,
+            updated_ms,
+            expires_ms,
+        })
+    }
+}

@@ -1,0 +1,529 @@
+//! Opening a store: reads everything first, decides, and writes afterwards.
+//!
+//! The argument for each crash point is in docs/durability.md.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use nadb_core::limits::SEQ_MAX;
+use nadb_core::{Error, ErrorKind, Location, Result, SegmentId, SegmentUid, Seq, StoreId, guard};
+use nadb_vfs::{DirEntry, FileLock, Fs, LockError};
+
+use crate::frame::FrameError;
+use crate::log::LogOptions;
+use crate::manifest::{CleanClose, Manifest};
+use crate::names::{LOCK, MANIFEST, is_harmless_without_manifest, parse_segment, segment_path};
+use crate::record::RecordRef;
+use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
+use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
+
+/// How far numbers jump after an unclean opening: more than can ever have been given without being kept.
+const JUMP: u64 = 1 << 32;
+
+/// Receives every record that is replayed, in sequence order, and the segment that it stands in.
+pub trait Visit {
+    /// Called once before the first record, with the seed of the store's key hash.
+    fn begin(&mut self, hash_seed: u64);
+
+    /// One record of a frame that is whole.
+    ///
+    /// # Errors
+    /// Ends the opening with that error.
+    fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()>;
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// Whether the store did not exist before.
+    pub created: bool,
+    /// Whether it had been closed in order.
+    pub clean: bool,
+    /// Segments that were read.
+    pub segments: u64,
+    /// What was read.
+    pub counts: ScanCounts,
+    /// Bytes of torn tails that were cut off.
+    pub cut_bytes: u64,
+    /// The last number that was kept.
+    pub last_seq: Seq,
+}
+
+/// A store directory, locked and read, ready to be written.
+pub(crate) struct Opened {
+    pub(crate) lock: Box<dyn FileLock>,
+    pub(crate) manifest: Manifest,
+    /// All segments that the manifest names, in order.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// The segment that goes on, after a clean close.
+    pub(crate) active: Option<Arc<Segment>>,
+    /// A segment that is named and has never held a frame.
+    pub(crate) spare: Option<Arc<Segment>>,
+    pub(crate) last_seq: Seq,
+    pub(crate) next_seq: Seq,
+    pub(crate) report: Recovered,
+}
+
+/// Locks and reads the store in `dir`, or creates it.
+pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dyn Visit) -> Result<Opened> {
+    // Nothing is written, not even the lock file, into a directory that is not ours.
+    match list(fs, dir)? {
+        Some(entries) => check_directory(dir, &entries, options.create)?,
+        None if options.create => {
+            fs.create_dir_all(dir).map_err(|e| Error::io("creating the store directory", dir, e))?;
+        }
+        None => return Err(no_store(dir, "there is no such directory")),
+    }
+    let lock = lock(fs, dir)?;
+    let entries = list(fs, dir)?.unwrap_or_default();
+    check_directory(dir, &entries, options.create)?;
+    match Manifest::load(fs, dir)? {
+        Some(manifest) => {
+            visit.begin(manifest.hash_seed);
+            recover(fs, dir, lock, manifest, &entries, visit)
+        }
+        None => {
+            let opened = create_store(fs, dir, lock, options)?;
+            visit.begin(opened.manifest.hash_seed);
+            Ok(opened)
+        }
+    }
+}
+
+fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
+    match fs.list(dir) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            Err(no_store(dir, "it is a file, and a store is a directory").with_source(e))
+        }
+        Err(e) => Err(Error::io("listing the store directory", dir, e)),
+    }
+}
+
+fn no_store(dir: &Path, why: &str) -> Error {
+    Error::invalid(format!(
+        "this is no NADB store: {why}; give the path of a store, or of an empty or new directory"
+    ))
+    .with_path(dir)
+}
+
+/// A directory may have a manifest, or nothing that a store could overwrite or be confused by.
+fn check_directory(dir: &Path, entries: &[DirEntry], create: bool) -> Result<()> {
+    if entries.iter().any(|entry| entry.name == MANIFEST) {
+        return Ok(());
+    }
+    if let Some(segment) = entries.iter().find(|entry| parse_segment(&entry.name).is_some()) {
+        return Err(Error::new(
+            ErrorKind::Corruption,
+            format!(
+                "segment file {} stands in a directory without a {MANIFEST} file; nothing was touched: \
+                 restore the manifest from a backup",
+                segment.name
+            ),
+        )
+        .with_path(dir.join(MANIFEST))
+        .with_offset(0));
+    }
+    if let Some(other) = entries.iter().find(|entry| !is_harmless_without_manifest(&entry.name)) {
+        return Err(no_store(
+            dir,
+            &format!("it has no {MANIFEST}, but other files such as {:?}", other.name),
+        ));
+    }
+    if create { Ok(()) } else { Err(no_store(dir, "the directory is empty")) }
+}
+
+/// Syncs the names that lead to `dir`. Also those of a directory that was there: an earlier attempt may have made it and
+/// ended before its name was durable.
+fn sync_names(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for parent in dir.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match fs.sync_dir(parent) {
+            // Where names cannot be made or synced, this store's was not made just now.
+            Err(e)
+                if matches!(e.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported) => {
+            }
+            Err(e) => return Err(Error::io("syncing the directory", parent, e)),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>> {
+    let path = dir.join(LOCK);
+    let owner = format!("{}\n", std::process::id());
+    fs.lock(&path, &owner).map_err(|e| match e {
+        LockError::Held { owner } => {
+            let owner = owner.trim();
+            let who = if owner == std::process::id().to_string() {
+                format!("this process (pid {owner}), in another handle; clone the first one instead")
+            } else if owner.is_empty() || !owner.bytes().all(|b| b.is_ascii_digit()) {
+                "another process".to_owned()
+            } else {
+                format!("the process with pid {owner}; close it first")
+            };
+            Error::new(ErrorKind::Locked, format!("the store is open for writing in {who}")).with_path(&path)
+        }
+        LockError::Io(e) => Error::io("locking the store", &path, e),
+    })
+}
+
+fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogOptions) -> Result<Opened> {
+    let mut random = [0; 24];
+    options.entropy.fill(&mut random)?;
+    let (id, seed) = random.split_at(16);
+    let manifest = Manifest {
+        generation: 1,
+        store: StoreId(id.try_into().unwrap_or_default()),
+        hash_seed: u64::from_le_bytes(seed.try_into().unwrap_or_default()),
+        created_ms: options.clock.now_ms(),
+        durable_upto: Seq(0),
+        jump_base: Seq(0),
+        next_segment: SegmentId(1),
+        clean: Some(CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 }),
+        segments: Vec::new(),
+    };
+    sync_names(fs, dir)?;
+    manifest.store(fs, dir)?;
+    let report = Recovered { created: true, clean: true, ..Recovered::default() };
+    Ok(Opened {
+        lock,
+        manifest,
+        segments: Vec::new(),
+        active: None,
+        spare: None,
+        last_seq: Seq(0),
+        next_seq: Seq(1),
+        report,
+    })
+}
+
+/// What the segments said, before anything is changed.
+struct Replayed {
+    /// Segments whose frames follow one another, with the length of their files and their ends.
+    chain: Vec<(Arc<Segment>, u64, SegmentEnd)>,
+    /// Segments outside of it, with the length of their files.
+    others: Vec<(Arc<Segment>, u64)>,
+    last_seq: Seq,
+    /// The highest number that was durable, for all that can be known.
+    durable_upto: Seq,
+    counts: ScanCounts,
+}
+
+fn recover(
+    fs: &dyn Fs,
+    dir: &Path,
+    lock: Box<dyn FileLock>,
+    manifest: Manifest,
+    entries: &[DirEntry],
+    visit: &mut dyn Visit,
+) -> Result<Opened> {
+    let orphans = orphans(fs, dir, &manifest, entries)?;
+    let segments = open_segments(fs, dir, &manifest)?;
+    let replayed = replay(&manifest, segments, visit)?;
+    if guard::on("recovery.below_durable_is_corruption") {
+        check_nothing_durable_is_missing(dir, &replayed)?;
+    }
+    let report = Recovered {
+        created: false,
+        clean: false,
+        segments: replayed.chain.len() as u64,
+        counts: replayed.counts,
+        cut_bytes: 0,
+        last_seq: replayed.last_seq,
+    };
+    let highest_orphan = orphans.iter().max().map_or(0, |id| id.0.saturating_add(1));
+    let mut opened = match ends_as_closed(&manifest, &replayed) {
+        true => go_on(lock, manifest, replayed, report),
+        false => cut(fs, dir, lock, manifest, replayed, report)?,
+    };
+    // Their numbers are not used again while an old directory entry could come back.
+    opened.manifest.next_segment.0 = opened.manifest.next_segment.0.max(highest_orphan);
+    for orphan in orphans {
+        remove_segment(fs, dir, orphan)?;
+    }
+    Ok(opened)
+}
+
+/// Segment files that the manifest does not name: left by a crash before they were named, or after they were forgotten.
+fn orphans(fs: &dyn Fs, dir: &Path, manifest: &Manifest, entries: &[DirEntry]) -> Result<Vec<SegmentId>> {
+    let mut orphans: Vec<SegmentId> = entries.iter().filter_map(|entry| parse_segment(&entry.name)).collect();
+    orphans.retain(|id| !manifest.segments.iter().any(|named| named.id == *id));
+    orphans.sort_unstable();
+    // A file is named durably before its first frame: one that has frames and a number that this manifest has not given
+    // belongs to a later manifest.
+    for id in &orphans {
+        let path = segment_path(dir, *id);
+        let len =
+            fs.open_read(&path).and_then(|file| file.len()).map_err(|e| Error::io("reading", &path, e))?;
+        if *id >= manifest.next_segment && len > u64::from(SEGMENT_HEADER) {
+            return Err(Error::corruption(
+                dir.join(MANIFEST),
+                0,
+                format!(
+                    "the manifest is older than segment {id}, which holds frames; nothing was touched: \
+                     put the newest manifest in its place"
+                ),
+            ));
+        }
+    }
+    Ok(orphans)
+}
+
+fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<(Arc<Segment>, u64)>> {
+    let open = |named: &crate::NamedSegment| {
+        let path = segment_path(dir, named.id);
+        let file = fs.open_write(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                Error::corruption(&path, 0, "the manifest names this segment, but its file is missing")
+            }
+            _ => Error::io("opening a segment", &path, e),
+        })?;
+        let io = |e| Error::io("reading a segment", &path, e);
+        let len = file.len().map_err(io)?;
+        if len > u64::from(u32::MAX) {
+            return Err(Error::corruption(
+                &path,
+                0,
+                format!("the segment has {len} bytes; none is above 4 GiB"),
+            ));
+        }
+        let mut header = vec![0; usize::try_from(len.min(u64::from(SEGMENT_HEADER))).unwrap_or_default()];
+        file.read_exact_at(&mut header, 0).map_err(io)?;
+        let header = SegmentHeader::decode(&header).map_err(|e| e.with_path(&path))?;
+        let expected = SegmentHeader { id: named.id, uid: named.uid, store: manifest.store };
+        if header != expected {
+            return Err(Error::corruption(
+                &path,
+                0,
+                format!(
+                    "this segment is not the one that the manifest names: it is number {} of store {}",
+                    header.id,
+                    hex(header.store)
+                ),
+            ));
+        }
+        Ok((Arc::new(Segment::new(named.id, named.uid, path, file)), len))
+    };
+    manifest.segments.iter().map(open).collect()
+}
+
+fn hex(id: StoreId) -> String {
+    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn replay(
+    manifest: &Manifest,
+    segments: Vec<(Arc<Segment>, u64)>,
+    visit: &mut dyn Visit,
+) -> Result<Replayed> {
+    let mut replayed = Replayed {
+        chain: Vec::new(),
+        others: Vec::new(),
+        last_seq: Seq(0),
+        durable_upto: manifest.durable_upto,
+        counts: ScanCounts::default(),
+    };
+    let mut has_gap = false;
+    for (segment, len) in segments {
+        let opening = read_opening(&segment, len)?;
+        let follows = opening.as_ref().map(|opening| opening.follows);
+        let opening = opening.filter(|opening| {
+            !has_gap && (opening.follows == replayed.last_seq || !guard::on("recovery.gap_ends_replay"))
+        });
+        let Some(opening) = opening else {
+            has_gap |= follows.is_some();
+            replayed.durable_upto = search_durable(&segment, SEGMENT_HEADER, len, replayed.durable_upto)?;
+            replayed.others.push((segment, len));
+            continue;
+        };
+        let mut on_record =
+            |record: &RecordRef<'_>, at, segment: &Arc<Segment>| visit.record(record, at, segment);
+        let end = replay_segment(&segment, len, &opening, &mut replayed.counts, &mut on_record)?;
+        replayed.last_seq = end.last_seq;
+        replayed.durable_upto = replayed.durable_upto.max(end.durable_upto);
+        if end.why.is_some() {
+            replayed.durable_upto = search_durable(&segment, end.offset, len, replayed.durable_upto)?;
+        }
+        replayed.chain.push((segment, len, end));
+    }
+    Ok(replayed)
+}
+
+/// A replay that ends below what was durable has met rot, not a torn tail.
+fn check_nothing_durable_is_missing(dir: &Path, replayed: &Replayed) -> Result<()> {
+    let Replayed { last_seq, durable_upto, .. } = replayed;
+    if last_seq >= durable_upto {
+        return Ok(());
+    }
+    let what = |why: &dyn std::fmt::Display| {
+        format!(
+            "the log ends at number {last_seq}, but everything up to {durable_upto} was synced: {why}; \
+             nothing was changed"
+        )
+    };
+    let missing = "frames are missing";
+    Err(match replayed.chain.last() {
+        Some((segment, len, end)) => {
+            let why: &dyn std::fmt::Display = end.why.as_ref().map_or(&missing, |why: &FrameError| why);
+            segment.corruption(u64::from(end.offset).min(*len), what(why))
+        }
+        None => match replayed.others.first() {
+            Some((segment, _)) => {
+                segment.corruption(u64::from(SEGMENT_HEADER), what(&"no opening frame verifies"))
+            }
+            None => Error::corruption(dir.join(MANIFEST), 0, what(&"the manifest names no segment")),
+        },
+    })
+}
+
+/// Whether the files are exactly as a close in order left them.
+fn ends_as_closed(manifest: &Manifest, replayed: &Replayed) -> bool {
+    let Some(clean) = manifest.clean else {
+        return !guard::on("recovery.unclean_jumps") && is_whole(replayed);
+    };
+    let (segment, len) = match replayed.chain.last() {
+        Some((segment, len, end)) if end.why.is_none() => (segment.id, *len),
+        Some(_) => return false,
+        None => (SegmentId(0), 0),
+    };
+    let spares_only = replayed.others.iter().all(|(_, len)| is_pristine(*len));
+    clean == CleanClose { last_seq: replayed.last_seq, segment, len: u32::try_from(len).unwrap_or(u32::MAX) }
+        && spares_only
+}
+
+fn is_whole(replayed: &Replayed) -> bool {
+    replayed.chain.last().is_some_and(|(_, _, end)| end.why.is_none())
+        && replayed.others.iter().all(|(_, len)| is_pristine(*len))
+}
+
+/// Whether a file of this length has never held a frame.
+fn is_pristine(len: u64) -> bool {
+    len == u64::from(SEGMENT_HEADER)
+}
+
+fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report: Recovered) -> Opened {
+    let last_id = replayed.chain.last().map(|(segment, ..)| segment.id);
+    let mut spares = replayed.others.into_iter().map(|(segment, _)| segment);
+    let spare = spares.rfind(|segment| can_follow(segment, last_id));
+    let next_seq = replayed.chain.last().map_or(replayed.last_seq.next(), |(_, _, end)| end.next_seq);
+    let mut segments: Vec<_> =
+        replayed.chain.into_iter().map(|(segment, _, end)| at_end(segment, end)).collect();
+    // Closed in order after an unclean opening without a write between: the jump is still to be made, in a new segment.
+    let must_jump = manifest.jump_base > next_seq;
+    let active = segments.last().filter(|_| !must_jump).cloned();
+    let next_seq = next_seq.max(manifest.jump_base);
+    segments.extend(spare.clone());
+    Opened {
+        lock,
+        active,
+        spare,
+        segments,
+        last_seq: replayed.last_seq,
+        next_seq,
+        manifest,
+        report: Recovered { clean: true, ..report },
+    }
+}
+
+/// Frames go on in a higher segment only: they are replayed in the order of the segments' numbers.
+fn can_follow(segment: &Segment, last: Option<SegmentId>) -> bool {
+    last.is_none_or(|last| segment.id > last)
+}
+
+fn at_end(segment: Arc<Segment>, end: SegmentEnd) -> Arc<Segment> {
+    segment.in_file.store(end.offset, std::sync::atomic::Ordering::Release);
+    segment
+}
+
+/// After an unclean end: makes what was kept durable, cuts what follows it, and goes on in a new segment with numbers that
+/// were never given.
+fn cut(
+    fs: &dyn Fs,
+    dir: &Path,
+    lock: Box<dyn FileLock>,
+    old: Manifest,
+    replayed: Replayed,
+    report: Recovered,
+) -> Result<Opened> {
+    let mut cut_bytes = 0;
+    let mut segments = Vec::new();
+    let count = replayed.chain.len();
+    let last_id = replayed.chain.last().map(|(segment, ..)| segment.id);
+    for (index, (segment, len, end)) in replayed.chain.into_iter().enumerate() {
+        // DURABILITY: the cut is durable before any manifest or frame that comes after it, so that nothing that was cut
+        // can stand behind a later tail of equal size; and what was kept is durable before it counts as durable.
+        if index + 1 == count && len > u64::from(end.offset) {
+            cut_bytes += len - u64::from(end.offset);
+            if guard::on("recovery.shorten_cut_segment") {
+                segment
+                    .file
+                    .set_len(u64::from(end.offset))
+                    .map_err(|e| segment.io("cutting a torn tail off", e))?;
+            }
+        }
+        segment.file.sync_all().map_err(|e| segment.io("syncing what was recovered", e))?;
+        segments.push(at_end(segment, end));
+    }
+    let mut spare = None;
+    let mut dropped = Vec::new();
+    for (segment, len) in replayed.others {
+        if is_pristine(len) && spare.is_none() && can_follow(&segment, last_id) {
+            spare = Some(segment);
+        } else {
+            cut_bytes += len.saturating_sub(u64::from(SEGMENT_HEADER));
+            dropped.push(segment.id);
+        }
+    }
+    segments.extend(spare.clone());
+    let jump_base = Seq(replayed.last_seq.max(old.jump_base).0 + JUMP);
+    if jump_base.0 > SEQ_MAX - JUMP {
+        return Err(Error::limit(format!(
+            "the store has used up its sequence numbers ({jump_base} of {SEQ_MAX}); copy its records into a new store"
+        ))
+        .with_path(dir));
+    }
+    let manifest = Manifest {
+        generation: old.generation + 1,
+        durable_upto: replayed.last_seq,
+        jump_base,
+        clean: None,
+        segments: segments.iter().map(|s| crate::NamedSegment { id: s.id, uid: s.uid }).collect(),
+        ..old
+    };
+    let next_seq = if guard::on("recovery.unclean_jumps") { jump_base } else { replayed.last_seq.next() };
+    manifest.store(fs, dir)?;
+    // A file goes only after the manifest that forgets it is durable.
+    for id in dropped {
+        remove_segment(fs, dir, id)?;
+    }
+    Ok(Opened {
+        lock,
+        active: None,
+        spare,
+        segments,
+        last_seq: replayed.last_seq,
+        next_seq,
+        manifest,
+        report: Recovered { cut_bytes, ..report },
+    })
+}
+
+fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<()> {
+    let path = segment_path(dir, id);
+    match fs.remove(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a segment", &path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// A fresh uid.
+pub(crate) fn new_uid(options: &LogOptions) -> Result<SegmentUid> {
+    let mut uid = [0; 16];
+    options.entropy.fill(&mut uid)?;
+    Ok(SegmentUid(uid))
+}

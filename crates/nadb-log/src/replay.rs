@@ -1,0 +1,178 @@
+//! Reading the frames of one segment in order, and searching for frames where order has ended.
+
+use std::sync::Arc;
+
+use nadb_core::{Location, Result, SegmentUid, Seq};
+
+use crate::frame::{FRAME_HEADER_MAX, Frame, FrameError, FrameHeader, FrameKind, could_begin};
+use crate::record::RecordRef;
+use crate::segment::{SEGMENT_HEADER, Segment};
+use crate::window::Window;
+
+/// What a scan has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanCounts {
+    /// Frames, opening frames and end marks included.
+    pub frames: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Receives the records of verified frames.
+pub(crate) type OnRecord<'a> = dyn FnMut(&RecordRef<'_>, Location, &Arc<Segment>) -> Result<()> + 'a;
+
+/// How far the frames of a segment follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentEnd {
+    /// Behind the last frame that verified.
+    pub(crate) offset: u32,
+    /// Why the bytes there are no next frame; `None` where the file ends.
+    pub(crate) why: Option<FrameError>,
+    /// The last number so far.
+    pub(crate) last_seq: Seq,
+    /// The number that the next frame must have.
+    pub(crate) next_seq: Seq,
+    /// The highest `durable_upto` of the frames.
+    pub(crate) durable_upto: Seq,
+}
+
+/// The opening frame of a segment: `None` for a spare.
+pub(crate) struct Opening {
+    pub(crate) follows: Seq,
+    pub(crate) base: Seq,
+    pub(crate) end: u32,
+    pub(crate) durable_upto: Seq,
+}
+
+/// Reads a segment's opening frame.
+///
+/// # Errors
+/// `Io`: a medium that cannot be read is never taken for an end.
+pub(crate) fn read_opening(segment: &Segment, file_len: u64) -> Result<Option<Opening>> {
+    let mut window = Window::new(&*segment.file, file_len);
+    let at = SEGMENT_HEADER;
+    let bytes = window.bytes(u64::from(at), FRAME_HEADER_MAX + 8).map_err(|e| read_error(segment, at, e))?;
+    let Ok(frame) = Frame::verify(bytes, segment.uid, at) else { return Ok(None) };
+    Ok(frame.follows().map(|follows| Opening {
+        follows,
+        base: frame.header.first_seq,
+        #[expect(clippy::cast_possible_truncation, reason = "an opening frame is shorter than 64 bytes")]
+        end: at + frame.header.frame_len() as u32,
+        durable_upto: frame.header.durable_upto,
+    }))
+}
+
+/// Reads the frames behind the opening one, in order, and hands their records to `on_record` once a frame is whole.
+///
+/// # Errors
+/// `Io`, and whatever `on_record` answers.
+pub(crate) fn replay_segment(
+    segment: &Arc<Segment>,
+    file_len: u64,
+    opening: &Opening,
+    counts: &mut ScanCounts,
+    on_record: &mut OnRecord<'_>,
+) -> Result<SegmentEnd> {
+    let mut window = Window::new(&*segment.file, file_len);
+    let mut end = SegmentEnd {
+        offset: opening.end,
+        why: None,
+        last_seq: opening.follows,
+        next_seq: opening.base,
+        durable_upto: opening.durable_upto,
+    };
+    counts.frames += 1;
+    while u64::from(end.offset) < file_len {
+        let read = |e| read_error(segment, end.offset, e);
+        let header = window.bytes(u64::from(end.offset), FRAME_HEADER_MAX).map_err(read)?;
+        let frame = match FrameHeader::decode(header) {
+            Ok(header) if u64::from(end.offset) + header.frame_len() > file_len => Err(FrameError::Short),
+            Ok(header) if header.first_seq != end.next_seq => {
+                Err(FrameError::Sequence { expected: end.next_seq, found: header.first_seq })
+            }
+            Ok(header) => {
+                let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+                let bytes = window.bytes(u64::from(end.offset), len).map_err(read)?;
+                Frame::verify(bytes, segment.uid, end.offset)
+            }
+            Err(e) => Err(e),
+        };
+        match frame {
+            Ok(frame) if frame.header.kind != FrameKind::Opening => {
+                let header = frame.header;
+                if header.kind == FrameKind::Data {
+                    for (offset, record) in frame.records() {
+                        #[expect(
+                            clippy::cast_possible_truncation,
+                            reason = "bounded by the frame's u32 length"
+                        )]
+                        let at = Location { segment: segment.id, offset, len: record.len() as u32 };
+                        on_record(&record, at, segment)?;
+                    }
+                    segment.add_records(header.first_seq, header.count);
+                    counts.records += u64::from(header.count);
+                }
+                counts.frames += 1;
+                end.durable_upto = end.durable_upto.max(header.durable_upto);
+                if header.count > 0 {
+                    end.last_seq = header.last_seq();
+                    end.next_seq = end.last_seq.next();
+                }
+                end.offset = end.offset.saturating_add(u32::try_from(header.frame_len()).unwrap_or(u32::MAX));
+            }
+            Ok(_) => {
+                end.why = Some(FrameError::Malformed("kind (a second opening frame)"));
+                break;
+            }
+            Err(why) => {
+                end.why = Some(why);
+                break;
+            }
+        }
+    }
+    counts.bytes += u64::from(end.offset);
+    Ok(end)
+}
+
+/// The highest `durable_upto` of any frame that verifies anywhere in `from..file_len`, if above `known`.
+///
+/// Behind a bad frame there is no order to follow, so every offset is tried. Runs of zeros are passed over at once, and a
+/// frame that could not raise the answer is not summed.
+pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known: Seq) -> Result<Seq> {
+    let mut window = Window::new(&*segment.file, file_len);
+    let mut highest = known;
+    let mut offset = from;
+    while u64::from(offset) < file_len {
+        let bytes =
+            window.bytes(u64::from(offset), FRAME_HEADER_MAX).map_err(|e| read_error(segment, offset, e))?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        // A frame whose checksum begins with zeros still has its kind in the fifth byte.
+        if zeros > 4 {
+            offset = offset.saturating_add(u32::try_from(zeros - 4).unwrap_or(1));
+            continue;
+        }
+        if could_begin(bytes)
+            && let Ok(header) = FrameHeader::decode(bytes)
+            && header.durable_upto > highest
+            && u64::from(offset) + header.frame_len() <= file_len
+        {
+            let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+            let bytes = window.bytes(u64::from(offset), len).map_err(|e| read_error(segment, offset, e))?;
+            if verifies(bytes, segment.uid, offset) {
+                highest = header.durable_upto;
+            }
+        }
+        offset = offset.saturating_add(1);
+    }
+    Ok(highest)
+}
+
+fn verifies(bytes: &[u8], uid: SegmentUid, offset: u32) -> bool {
+    Frame::verify(bytes, uid, offset).is_ok()
+}
+
+fn read_error(segment: &Segment, offset: u32, e: std::io::Error) -> nadb_core::Error {
+    segment.io("reading the log", e).with_offset(u64::from(offset))
+}

@@ -1,0 +1,134 @@
+//! Preparing segments: a file is durable, and durably named by the manifest, before its first frame.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nadb_core::{Error, ErrorKind, Result, SegmentId, guard};
+
+use crate::log::{Log, ManifestState};
+use crate::manifest::{Manifest, NamedSegment};
+use crate::names::segment_path;
+use crate::recovery::new_uid;
+use crate::segment::{Segment, SegmentHeader};
+
+impl<P: Send> Log<P> {
+    /// Notes durably that the store is open, before its first frame after a close in order: from here on, numbers may be
+    /// given that a power cut loses.
+    pub(crate) fn mark_dirty(&self) -> Result<()> {
+        let mut state = self.manifest.lock();
+        if self.lock_tail().dirty {
+            return Ok(());
+        }
+        self.store_manifest(&mut state, |manifest| manifest.clean = None)?;
+        self.lock_tail().dirty = true;
+        Ok(())
+    }
+
+    /// Makes sure that there is a spare segment.
+    ///
+    /// # Errors
+    /// `NoSpace`, `ReadOnly` or `Io`; tried again at the next call.
+    pub fn prepare_spare(&self) -> Result<()> {
+        let mut state = self.manifest.lock();
+        if self.lock_tail().spare.is_some() {
+            return Ok(());
+        }
+        let segment = match state.unnamed.take() {
+            Some(segment) => segment,
+            None => Arc::new(self.create_segment(&mut state)?),
+        };
+        // Should the manifest fail to be stored, it may or may not name the segment: the next one must.
+        state.unnamed = Some(Arc::clone(&segment));
+        let named = NamedSegment { id: segment.id, uid: segment.uid };
+        if guard::on("segment.named_before_first_frame") {
+            self.store_manifest(&mut state, |manifest| {
+                manifest.clean = None;
+                manifest.segments.push(named);
+            })?;
+        } else {
+            state.manifest.segments.push(named);
+        }
+        state.unnamed = None;
+        self.segments.write().insert(segment.id, Arc::clone(&segment));
+        let mut tail = self.lock_tail();
+        tail.spare = Some(segment);
+        tail.dirty = true;
+        Ok(())
+    }
+
+    /// Prepares a spare segment when the active one is more than half full, so that no writer has to wait for it.
+    ///
+    /// # Errors
+    /// As [`Log::prepare_spare`].
+    pub fn prepare_spare_if_due(&self) -> Result<()> {
+        if self.is_spare_due.load(Ordering::Relaxed) && !self.is_poisoned.load(Ordering::Acquire) {
+            self.prepare_spare()?;
+            self.is_spare_due.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Log::prepare_spare_if_due`] has something to do.
+    #[must_use]
+    pub fn is_spare_due(&self) -> bool {
+        self.is_spare_due.load(Ordering::Relaxed)
+    }
+
+    fn create_segment(&self, state: &mut ManifestState) -> Result<Segment> {
+        let id = state.manifest.next_segment;
+        if id.0 == u32::MAX {
+            return Err(Error::limit(
+                "the store has used up its segment numbers; copy its records into a new store",
+            ));
+        }
+        // Whatever happens, this number is not used for other bytes.
+        state.manifest.next_segment = SegmentId(id.0 + 1);
+        let uid = new_uid(&self.options)?;
+        let path = segment_path(&self.dir, id);
+        let io = |doing: &str, e| Error::io(doing, &path, e);
+        let file = self.fs.create_new(&path).map_err(|e| io("creating a segment", e))?;
+        let header = SegmentHeader { id, uid, store: state.manifest.store };
+        let made = file
+            .write_all_at(&header.encode(), 0)
+            .map_err(|e| e.source)
+            .and_then(|()| file.sync_all())
+            .map_err(|e| io("writing a segment's header", e))
+            .and_then(|()| match guard::on("segment.sync_dir_after_create") {
+                // DURABILITY: the file's name before a manifest names it.
+                true => {
+                    self.fs.sync_dir(&self.dir).map_err(|e| Error::io("syncing the directory", &self.dir, e))
+                }
+                false => Ok(()),
+            });
+        match made {
+            Ok(()) => Ok(Segment::new(id, uid, path, file)),
+            Err(error) => {
+                let _ = self.fs.remove(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores a manifest with this change, durably. On a full disk the ballast makes room for it.
+    pub(crate) fn store_manifest(
+        &self,
+        state: &mut ManifestState,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<()> {
+        let mut next = state.manifest.clone();
+        change(&mut next);
+        next.generation += 1;
+        next.durable_upto = self.durable_seq();
+        let stored = match next.store(&*self.fs, &self.dir) {
+            Err(error) if error.kind() == ErrorKind::NoSpace && self.release_ballast_locked(state) => {
+                next.store(&*self.fs, &self.dir)
+            }
+            result => result,
+        };
+        // A generation that may have reached the disk is not given to another content.
+        state.manifest.generation = next.generation;
+        stored?;
+        state.manifest = next;
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Syncing: concurrent writers share one sync, and what is durable is a prefix.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nadb_core::{Result, Seq, guard};
+
+use crate::frame::{FramePlace, put_end_mark};
+use crate::log::Log;
+use crate::segment::Segment;
+
+impl<P: Send> Log<P> {
+    /// Makes everything up to `seq` durable. Who finds it done by another's sync returns at once.
+    ///
+    /// # Errors
+    /// `Poisoned` when a sync fails or has failed; `NoSpace` or `Io` when frames in memory cannot be written.
+    pub fn sync_upto(&self, seq: Seq) -> Result<()> {
+        let _sync = self.sync.lock();
+        if self.durable_seq() >= seq {
+            return Ok(());
+        }
+        self.sync_locked()
+    }
+
+    /// Makes everything that is published now durable.
+    ///
+    /// # Errors
+    /// As [`Log::sync_upto`].
+    pub fn sync_all(&self) -> Result<()> {
+        self.check_poison()?;
+        self.sync_upto(self.published_seq())
+    }
+
+    fn sync_locked(&self) -> Result<()> {
+        self.check_poison()?;
+        if guard::on("sync.lower_frames_first") {
+            self.write_out_all()?;
+        }
+        // DURABILITY: what will count as durable is fixed before the first sync call: frames that come while the files are
+        // being synced may or may not be caught by it.
+        let (upto, full, active) = {
+            let tail = self.lock_tail();
+            (tail.seq_in_file, tail.unsynced.clone(), tail.active.clone())
+        };
+        let mut files: Vec<_> = full.iter().cloned().chain(active).collect();
+        if !guard::on("sync.every_file") {
+            files = files.pop().into_iter().collect();
+        }
+        // DURABILITY: oldest first, or a power cut between two syncs could keep a later file without an earlier one.
+        for segment in &files {
+            self.sync_file(segment)?;
+        }
+        let mut tail = self.lock_tail();
+        // Not the active one: if it has been filled meanwhile, it has frames that this sync did not catch.
+        tail.unsynced.retain(|segment| !full.iter().any(|synced| synced.id == segment.id));
+        let upto = if guard::on("sync.sampled_before") { upto } else { tail.last_seq };
+        drop(tail);
+        self.durable.fetch_max(upto.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether the log ends in an end mark, or has not been written since it was opened.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.lock_tail().is_marked || self.is_poisoned.load(Ordering::Acquire)
+    }
+
+    fn sync_file(&self, segment: &Arc<Segment>) -> Result<()> {
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        match segment.file.sync_data() {
+            Ok(()) => Ok(()),
+            Err(e) if guard::on("sync.failure_poisons") => {
+                Err(self.set_poison(segment.io("syncing the log", e)))
+            }
+            Err(e) => Err(segment.io("syncing the log", e)),
+        }
+    }
+
+    /// Makes everything durable and writes an end mark behind it, so that rot in the last synced frame is not taken for a
+    /// torn tail. Does nothing where one stands already.
+    ///
+    /// # Errors
+    /// As [`Log::sync_upto`].
+    pub fn mark_end(&self) -> Result<()> {
+        let _sync = self.sync.lock();
+        self.check_poison()?;
+        if self.lock_tail().is_marked {
+            return Ok(());
+        }
+        self.sync_locked()?;
+        {
+            let mut guard = self.lock_tail();
+            let tail = &mut *guard;
+            // Someone has written since: the log is not idle.
+            if tail.is_marked || tail.rotating || tail.last_seq != self.durable_seq() {
+                return Ok(());
+            }
+            let Some(segment) = tail.active.clone() else { return Ok(()) };
+            let place = FramePlace {
+                uid: &segment.uid,
+                offset: tail.offset,
+                first_seq: tail.next_seq,
+                durable_upto: self.durable_seq(),
+                time_ms: self.options.clock.now_ms(),
+            };
+            let before = tail.pending.len();
+            put_end_mark(&mut tail.pending, place);
+            tail.grow(before);
+            tail.is_marked = true;
+        }
+        self.write_out_all()?;
+        let active = self.lock_tail().active.clone();
+        active.map_or(Ok(()), |segment| self.sync_file(&segment))
+    }
+}

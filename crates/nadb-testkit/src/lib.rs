@@ -1,0 +1,1 @@
+//! Model, generators and crash runner for the tests of NADB.

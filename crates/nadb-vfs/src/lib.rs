@@ -1,0 +1,20 @@
+//! The one door of NADB to the operating system.
+//!
+//! Everything the store does to files goes through [`Fs`] and [`File`], so that the same engine runs on a real disk
+//! ([`RealFs`]), wholly in memory ([`MemFs`]), and on a simulated disk that loses power at any chosen call ([`SimFs`]).
+//!
+//! What it promises: positioned reads and writes, exact error kinds, and on the simulated disk nothing more durable than
+//! what was synced. What it leaves to others: file names, formats, retries.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod fs;
+mod mem;
+mod real;
+mod sim;
+
+pub use fs::{DirEntry, File, FileLock, Fs, LockError, WriteError};
+pub use mem::MemFs;
+pub use real::RealFs;
+pub use sim::{CallKind, CrashMode, Fault, FaultKind, SimFs, TraceEntry};

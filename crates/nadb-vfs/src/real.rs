@@ -1,0 +1,226 @@
+//! The real file system: a thin layer over `std::fs`.
+//!
+//! It promises what the traits say and adds nothing: no caching, no retries. Locks are those of the operating system, so
+//! they exclude other processes as well as other handles of this one. It leaves file names and formats to others.
+
+// This module is the home of `std::fs` for store files; everything else goes through the traits.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the one place that may name std::fs"
+)]
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fs::{DirEntry, File, FileLock, Fs, LockError};
+
+/// Longest owner text that is read back from a lock file: a foreign file under that name may be of any size.
+const OWNER_BYTES_MAX: usize = 4096;
+
+/// The operating system's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealFs;
+
+#[derive(Debug)]
+struct RealFile {
+    file: fs::File,
+}
+
+/// Keeps the locked handle open; closing it ends the lock.
+#[derive(Debug)]
+struct RealLock {
+    _file: fs::File,
+}
+
+impl FileLock for RealLock {}
+
+impl Fs for RealFs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        open(OpenOptions::new().read(true).write(true).create_new(true), path)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        open(OpenOptions::new().read(true), path)
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        open(OpenOptions::new().read(true).write(true), path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_dir(or_current(dir))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        fs::read_dir(or_current(dir))?
+            .map(|entry| {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Ok(DirEntry { name, is_file: entry.file_type()?.is_file() })
+            })
+            .collect()
+    }
+
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn FileLock>, LockError> {
+        // Not truncated on open: until the lock is ours, the text in it belongs to somebody else.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held { owner: read_owner(&file) }),
+            Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
+        }
+        match write_owner(&file, owner) {
+            Ok(()) => {}
+            // The text only informs people, and a store on a full disk must open so that something can be deleted.
+            Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
+            Err(e) => return Err(LockError::Io(e)),
+        }
+        Ok(Box::new(RealLock { _file: file }))
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        read_at(&self.file, buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        write_at(&self.file, buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        // The system call refuses an empty range; reserving nothing always succeeds.
+        if len == 0 { Ok(()) } else { allocate(&self.file, offset, len) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+fn open(options: &OpenOptions, path: &Path) -> io::Result<Arc<dyn File>> {
+    Ok(Arc::new(RealFile { file: options.open(path)? }))
+}
+
+/// The parent of a bare file name is the empty path, which no system call accepts.
+fn or_current(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+}
+
+/// What the owner wrote; empty when it cannot be read, since who holds the lock matters less than that it is held.
+fn read_owner(file: &fs::File) -> String {
+    let mut buf = vec![0; OWNER_BYTES_MAX];
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read_at(file, rest, filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    buf.truncate(filled);
+    String::from_utf8_lossy(&buf).into_owned()
+}
+
+fn write_owner(file: &fs::File, owner: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    let mut rest = owner.as_bytes();
+    let mut offset = 0;
+    while !rest.is_empty() {
+        match write_at(file, rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                rest = rest.get(n..).unwrap_or_default();
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_at(file: &fs::File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, offset)
+}
+
+#[cfg(unix)]
+fn write_at(file: &fs::File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, buf, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &fs::File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
+}
+
+#[cfg(windows)]
+fn write_at(file: &fs::File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, buf, offset)
+}
+
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = fs::File::open(dir)?;
+    // Opening a file here would sync the file and leave the names unsynced, silently.
+    if !dir.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    dir.sync_all()
+}
+
+/// Windows has no handle for syncing a directory; NTFS journals names by itself.
+#[cfg(not(unix))]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    if fs::metadata(dir)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn allocate(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), offset, len) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e @ (Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, io::Error::from(e)));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn allocate(_file: &fs::File, _offset: u64, _len: u64) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system cannot reserve blocks for a file"))
+}

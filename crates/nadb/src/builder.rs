@@ -1,0 +1,107 @@
+//! Options of a store that is about to be opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nadb_core::{Compression, Durability, Error, Result};
+use nadb_engine::{Engine, Options};
+use nadb_vfs::RealFs;
+
+use crate::Store;
+
+/// How a store is opened; made by [`Store::builder`]. Only [`path`](StoreBuilder::path) is needed, every other default is
+/// good.
+///
+/// ```
+/// use nadb::{Compression, Durability, Store};
+/// use std::time::Duration;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("data");
+/// let store = Store::builder()
+///     .path(&path)
+///     .memtable_size(16 << 20)
+///     .compression(Compression::Snappy)
+///     .durability(Durability::Synced)
+///     .sync_interval(Duration::from_millis(500))
+///     .open()?;
+/// # store.close()?;
+/// # Ok::<(), nadb::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct StoreBuilder {
+    path: Option<PathBuf>,
+    options: Options,
+}
+
+impl StoreBuilder {
+    /// The directory of the store. Its parents are created with it where [`create`](StoreBuilder::create) allows.
+    pub fn path(mut self, path: impl Into<PathBuf>) -> StoreBuilder {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Bytes after which the log goes on in a new segment: 4 KiB to 1 GiB, default 64 MiB.
+    pub fn memtable_size(mut self, bytes: usize) -> StoreBuilder {
+        self.options.memtable_size = bytes as u64;
+        self
+    }
+
+    /// Whether values are compressed; default [`Compression::Snappy`]. It may differ at every opening.
+    pub fn compression(mut self, compression: Compression) -> StoreBuilder {
+        self.options.compression = compression;
+        self
+    }
+
+    /// The durability class of writes that do not name one; default [`Durability::Flushed`].
+    pub fn durability(mut self, durability: Durability) -> StoreBuilder {
+        self.options.durability = durability;
+        self
+    }
+
+    /// The longest time that a flushed write waits for the background sync, and with that what a power cut can take;
+    /// above zero, default 1 s.
+    pub fn sync_interval(mut self, interval: Duration) -> StoreBuilder {
+        self.options.sync_interval = interval;
+        self
+    }
+
+    /// The longest time that a buffered write waits to be handed to the operating system, and with that what a process
+    /// kill can take; above zero, default 100 ms.
+    pub fn flush_interval(mut self, interval: Duration) -> StoreBuilder {
+        self.options.flush_interval = interval;
+        self
+    }
+
+    /// Whether a missing store is created; default true. With false, opening a directory that holds no store is an error.
+    ///
+    /// ```
+    /// use nadb::{ErrorKind, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let error = Store::builder().path(&path).create(false).open().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    /// assert!(!path.exists());
+    /// ```
+    pub fn create(mut self, create: bool) -> StoreBuilder {
+        self.options.create = create;
+        self
+    }
+
+    /// Opens the store: takes its lock, reads the log, and cuts off a torn tail, if a crash left one.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a path, for a path that is no store directory, and for a missing store that may not be
+    /// created; `Limit` for an option out of bounds; `Locked` while another process or handle has it open, naming the
+    /// owner; `Corruption`, naming file and offset, when data that was durable is damaged (nothing is changed then);
+    /// `Version` for files of an unknown format; `ReadOnly`, `NoSpace` and `Io` as the system answers.
+    pub fn open(self) -> Result<Store> {
+        let path = self.path.ok_or_else(|| {
+            Error::invalid(
+                "path is missing; give the store's directory with .path(\"./data\"), or use Store::memory()",
+            )
+        })?;
+        Ok(Store::new(Engine::open(Arc::new(RealFs::default()), &path, self.options)?))
+    }
+}

@@ -1,0 +1,90 @@
+//! Iterators over the records of a namespace, in the order of their keys.
+
+use nadb_core::{Entry, Result};
+use nadb_engine::Scan;
+
+/// The records of a range of keys, in order; reverse it with [`Iterator::rev`].
+///
+/// Made by [`Namespace::iter`](crate::Namespace::iter), [`prefix`](crate::Namespace::prefix) and
+/// [`range`](crate::Namespace::range), which settle which records it has: later writes do not change them. It owns what it
+/// needs, may go to another thread, and hinders no writer. An item is an error when its record is damaged or the store
+/// was closed; going on is allowed.
+///
+/// ```
+/// use nadb::Store;
+/// let letters = Store::memory()?.namespace("letters")?;
+/// letters.set_many([("a", "1"), ("b", "2"), ("c", "3")])?;
+/// let mut newest_first = letters.iter()?.rev();
+/// let entry = newest_first.next().unwrap()?;
+/// assert_eq!((entry.key.as_slice(), &entry.value[..]), (&b"c"[..], &b"3"[..]));
+/// assert_eq!(entry.metadata.size, 1);
+/// # Ok::<(), nadb::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for items"]
+pub struct Iter {
+    scan: Scan,
+}
+
+impl Iter {
+    pub(crate) fn new(scan: Scan) -> Iter {
+        Iter { scan }
+    }
+
+    /// Only the keys of what is left; no value is read.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// let letters = Store::memory()?.namespace("letters")?;
+    /// letters.set_many([("a", "1"), ("b", "2")])?;
+    /// let keys = letters.iter()?.keys().collect::<nadb::Result<Vec<_>>>()?;
+    /// assert_eq!(keys, [b"a", b"b"]);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn keys(self) -> Keys {
+        Keys { keys: self.scan.keys() }
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.scan.next()
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Result<Entry>> {
+        self.scan.next_back()
+    }
+}
+
+/// The keys of a range, in order, without their values; made by [`Iter::keys`].
+///
+/// ```
+/// use nadb::Store;
+/// let letters = Store::memory()?.namespace("letters")?;
+/// letters.set_many([("a", "1"), ("b", "2")])?;
+/// assert_eq!(letters.range("a"..)?.keys().next_back().unwrap()?, b"b");
+/// # Ok::<(), nadb::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for items"]
+pub struct Keys {
+    keys: nadb_engine::Keys,
+}
+
+impl Iterator for Keys {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Result<Vec<u8>>> {
+        self.keys.next()
+    }
+}
+
+impl DoubleEndedIterator for Keys {
+    fn next_back(&mut self) -> Option<Result<Vec<u8>>> {
+        self.keys.next_back()
+    }
+}

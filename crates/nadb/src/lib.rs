@@ -1,0 +1,60 @@
+//! NADB: an embedded, crash-safe, log-structured key-value store with tags and lifetimes.
+//!
+//! This crate is the public face: thin, generic where that is convenient, without state of its own. It turns calls into
+//! operations and hands them to the engine, which does the work. What it promises: every limit is enforced with an error
+//! that names field, value and limit, and nothing is written then; no type of a dependency stands in a signature, except
+//! [`bytes`].
+//!
+//! ```
+//! use nadb::Store;
+//! use std::time::Duration;
+//!
+//! let store = Store::memory()?; // Store::open("./data")? keeps it on disk
+//! let users = store.namespace("app/users")?;
+//! users.set("user:123", "Alice")?;
+//! users.put("user:124", "Bob").tags(["user", "premium"]).ttl(Duration::from_secs(3600)).commit()?;
+//!
+//! assert_eq!(users.get("user:123")?.unwrap(), b"Alice");
+//! let keys = users.prefix("user:")?.keys().collect::<nadb::Result<Vec<_>>>()?;
+//! assert_eq!(keys, [b"user:123", b"user:124"]);
+//! store.close()?;
+//! # Ok::<(), nadb::Error>(())
+//! ```
+//!
+//! Where to look: [`Store`] opens, closes and reports; [`Namespace`] reads and writes; [`Batch`] writes several keys, also
+//! of several namespaces, atomically; [`Durability`] says what an acknowledgement is worth; [`ErrorKind`] says what can go
+//! wrong; [`limits`] has the bounds. The API blocks; all of it may be called from any number of threads.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod builder;
+mod iter;
+pub mod limits;
+pub mod merge;
+mod namespace;
+mod put;
+mod range;
+mod remove;
+mod settings;
+mod store;
+
+pub use bytes::Bytes;
+pub use nadb_core::{
+    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, Outcome, Result, Tags,
+    Value, Written,
+};
+pub use nadb_engine::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+
+pub use batch::{Batch, BatchPut, BatchRemove};
+pub use builder::StoreBuilder;
+pub use iter::{Iter, Keys};
+pub use namespace::Namespace;
+pub use put::PutBuilder;
+pub use range::KeyRange;
+pub use remove::RemoveBuilder;
+pub use store::Store;
+
+/// The README's example, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

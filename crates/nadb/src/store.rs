@@ -1,0 +1,249 @@
+//! A store: opening, closing, and everything that concerns all of its namespaces.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nadb_core::Result;
+use nadb_core::limits::check_namespace;
+use nadb_engine::{Engine, NamespaceInfo, Options, RecoveryReport, SegmentInfo, Stats, VerifyReport};
+use nadb_vfs::MemFs;
+
+use crate::{Batch, Namespace, StoreBuilder};
+
+/// An open store. A handle: cheap to clone, free to send and share between threads; all clones are the same store.
+///
+/// One process may have a store open at a time. Call [`close`](Store::close) at the end to learn whether the last sync
+/// succeeded; when the last handle is dropped without it, the same is done and an error has nowhere to go.
+///
+/// ```
+/// use nadb::Store;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("data");
+/// let store = Store::open(&path)?;
+/// store.namespace("app/users")?.set("user:123", "Alice")?;
+/// store.close()?;
+///
+/// let store = Store::open(&path)?;
+/// assert_eq!(store.namespace("app/users")?.get("user:123")?.unwrap(), b"Alice");
+/// # Ok::<(), nadb::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Store {
+    engine: Engine,
+}
+
+impl Store {
+    pub(crate) fn new(engine: Engine) -> Store {
+        Store { engine }
+    }
+
+    /// Opens the store in the directory `path` with the default options, and creates it where there is none.
+    ///
+    /// # Errors
+    /// See [`StoreBuilder::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = nadb::Store::open(&path)?;
+    /// assert!(store.recovery().created);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        StoreBuilder::default().path(PathBuf::from(path.as_ref())).open()
+    }
+
+    /// Options first, then [`open`](StoreBuilder::open).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = nadb::Store::builder().path(&path).durability(nadb::Durability::Synced).open()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::default()
+    }
+
+    /// A store in memory: the same engine on a file system that ends with the last handle.
+    ///
+    /// # Errors
+    /// None but those of a lack of threads or randomness.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("cache")?.set("k", "v")?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn memory() -> Result<Store> {
+        Ok(Store::new(Engine::open(Arc::new(MemFs::default()), Path::new("memory"), Options::default())?))
+    }
+
+    /// A handle to the namespace `name`: keys in it have nothing to do with equal keys in others. `/` in a name makes a
+    /// hierarchy by convention. Nothing is written: the namespace comes into being with its first record.
+    ///
+    /// # Errors
+    /// `Limit` or `InvalidInput` for a name that is empty, above 255 bytes, or has a NUL.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let users = store.namespace("app/users")?;
+    /// assert_eq!(users.name(), "app/users");
+    /// assert!(store.namespaces()?.is_empty());
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn namespace(&self, name: impl AsRef<str>) -> Result<Namespace> {
+        let name = name.as_ref();
+        check_namespace(name)?;
+        Ok(Namespace::new(self.engine.clone(), name))
+    }
+
+    /// Every namespace with the number of its keys, in the order of the names.
+    ///
+    /// # Errors
+    /// `Closed`.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("b")?.set("k", "v")?;
+    /// store.namespace("a")?.set_many([("k", "v"), ("l", "v")])?;
+    /// let all: Vec<_> = store.namespaces()?.into_iter().map(|n| (n.name, n.keys)).collect();
+    /// assert_eq!(all, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+        let mut all = self.engine.namespaces()?;
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Deletes a namespace with all its records in one step, and says whether it was there. Handles to it stay valid; a
+    /// write through one makes it anew, empty. Namespaces "below" it (`name/…`) are others and stay.
+    ///
+    /// # Errors
+    /// `Limit` or `InvalidInput` for a name that can be none; those of any write.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let cache = store.namespace("cache")?;
+    /// cache.set("k", "v")?;
+    /// assert!(store.drop_namespace("cache")?);
+    /// assert!(!store.drop_namespace("cache")?);
+    /// assert!(cache.get("k")?.is_none());
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn drop_namespace(&self, name: impl AsRef<str>) -> Result<bool> {
+        let name = name.as_ref();
+        check_namespace(name)?;
+        self.engine.drop_namespace(name)
+    }
+
+    /// An empty batch: writes to any keys of any namespaces that happen all or not at all.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let mut batch = store.batch();
+    /// batch.set("accounts", "alice", "90").set("accounts", "bob", "110");
+    /// batch.commit()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.engine.clone())
+    }
+
+    /// Makes everything that is visible durable: when it returns, nothing that was written or read before can be lost.
+    ///
+    /// # Errors
+    /// `Poisoned` when this or an earlier sync failed; `Closed`.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("n")?.set("k", "v")?;
+    /// store.flush()?;
+    /// assert_eq!(store.stats()?.durable_seq, store.stats()?.published_seq);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.engine.flush()
+    }
+
+    /// Counts and sizes.
+    ///
+    /// # Errors
+    /// `Closed`.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("n")?.set("k", "v")?;
+    /// assert_eq!(store.stats()?.keys, 1);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn stats(&self) -> Result<Stats> {
+        self.engine.stats()
+    }
+
+    /// The segments that the log consists of, oldest first.
+    ///
+    /// # Errors
+    /// `Closed`.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("n")?.set("k", "v")?;
+    /// let live: u64 = store.segments()?.iter().map(|segment| segment.live_records).sum();
+    /// assert!(live >= 1);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        self.engine.segments()
+    }
+
+    /// Reads every byte of the store, checks every checksum, and compares the key index with what the files say. Reads
+    /// and writes may go on meanwhile.
+    ///
+    /// # Errors
+    /// `Corruption`, naming file and offset, for the first damage found; `Io` for a medium that does not give its bytes;
+    /// `Closed`.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("n")?.set("k", "v")?;
+    /// assert_eq!(store.verify()?.keys, 1);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.engine.verify()
+    }
+
+    /// What opening found: whether the store is new, was closed in order, and what was cut off after a crash.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// assert!(store.recovery().created);
+    /// assert_eq!(store.recovery().cut_bytes, 0);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        self.engine.recovery()
+    }
+
+    /// Makes everything durable, ends the background threads and gives the lock back. Every other handle answers
+    /// `Closed` from then on; closing again does nothing.
+    ///
+    /// # Errors
+    /// `Poisoned` when this or an earlier sync failed: what was not yet durable may be lost. The store is closed all the
+    /// same.
+    ///
+    /// ```
+    /// use nadb::{ErrorKind, Store};
+    /// let store = Store::memory()?;
+    /// let users = store.namespace("users")?;
+    /// store.close()?;
+    /// assert_eq!(users.get("k").unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+}

@@ -1,0 +1,9 @@
+//! The facade as its users see it, on the engine in memory and on disk.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod batches;
+mod bounds;
+mod conditions;
+mod limits;
+mod lives;
+mod scans;
