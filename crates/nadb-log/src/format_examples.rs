@@ -103,26 +103,27 @@ fn records_of_other_kinds_are_as_documented() {
     check_record("record-blob-reference", &plain(RecordKind::BlobReference, b"film", &blob));
 }
 
-fn place(uid: &SegmentUid, offset: u32, first_seq: u64) -> FramePlace<'_> {
-    FramePlace { uid, offset, first_seq: Seq(first_seq), durable_upto: Seq(40), time_ms: NOW }
+fn place(uid: &SegmentUid, offset: u32, first_seq: u64, durable_upto: u64) -> FramePlace<'_> {
+    let (first_seq, durable_upto) = (Seq(first_seq), Seq(durable_upto));
+    FramePlace { uid, offset, first_seq, durable_upto, time_ms: NOW }
 }
 
-fn check_frame(name: &str, encoded: &[u8], offset: u32, first_seq: u64, kind: FrameKind, count: u32) {
+fn check_frame(name: &str, encoded: &[u8], place: FramePlace<'_>, kind: FrameKind, count: u32) {
     let example = check(name, encoded);
-    let frame = Frame::verify(&example, uid(), offset).unwrap();
+    let frame = Frame::verify(&example, uid(), place.offset).unwrap();
     let header = frame.header;
-    assert_eq!((header.kind, header.count), (kind, count));
-    assert_eq!((header.first_seq, header.durable_upto), (Seq(first_seq), Seq(40)));
-    assert_eq!(header.time_ms, NOW);
+    assert_eq!((header.kind, header.count, header.time_ms), (kind, count, NOW));
+    assert_eq!((header.first_seq, header.durable_upto), (place.first_seq, place.durable_upto));
     assert_eq!(header.frame_len(), example.len() as u64);
 }
 
 #[test]
 fn frames_are_as_documented() {
     let uid = uid();
+    let at = place(&uid, 64, 42, 40);
     let mut opening = Vec::new();
-    put_opening(&mut opening, place(&uid, 64, 42), Seq(41));
-    check_frame("frame-opening", &opening, 64, 42, FrameKind::Opening, 0);
+    put_opening(&mut opening, at, Seq(41));
+    check_frame("frame-opening", &opening, at, FrameKind::Opening, 0);
     assert_eq!(Frame::verify(&opening, uid, 64).unwrap().follows(), Some(Seq(41)));
 
     let records =
@@ -131,23 +132,23 @@ fn frames_are_as_documented() {
     records.iter().for_each(|record| {
         body.push(record);
     });
-    let mut data = Vec::new();
-    body.place(&mut data, place(&uid, 93, 42));
-    check_frame("frame-data", &data, 93, 42, FrameKind::Data, 2);
+    let (mut data, at) = (Vec::new(), place(&uid, 93, 42, 40));
+    body.place(&mut data, at);
+    check_frame("frame-data", &data, at, FrameKind::Data, 2);
     let frame = Frame::verify(&data, uid, 93).unwrap();
     for ((found, expected), seq) in frame.records().zip(&records).zip(42..) {
         assert_eq!(found.1.seq, Seq(seq));
         assert_same(&found.1, expected);
     }
 
-    let mut mark = Vec::new();
-    put_end_mark(&mut mark, place(&uid, 180, 44));
-    check_frame("frame-end-mark", &mark, 180, 44, FrameKind::EndMark, 0);
+    let (mut mark, at) = (Vec::new(), place(&uid, 177, 44, 43));
+    put_end_mark(&mut mark, at);
+    check_frame("frame-end-mark", &mark, at, FrameKind::EndMark, 0);
 
-    let mut void = Vec::new();
-    put_void(&mut void, place(&uid, 201, 44), 5, 3);
+    let (mut void, at) = (Vec::new(), place(&uid, 198, 44, 43));
+    put_void(&mut void, at, 5, 3);
     void.extend_from_slice(&[0xEE; 5]);
-    check_frame("frame-void", &void, 201, 44, FrameKind::Void, 3);
+    check_frame("frame-void", &void, at, FrameKind::Void, 3);
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn the_manifest_is_as_documented() {
         durable_upto: Seq(43),
         jump_base: Seq(0),
         next_segment: SegmentId(9),
-        clean: Some(CleanClose { last_seq: Seq(43), segment: SegmentId(7), len: 201 }),
+        clean: Some(CleanClose { last_seq: Seq(43), segment: SegmentId(7), len: 198 }),
         segments: vec![
             NamedSegment { id: SegmentId(7), uid: uid() },
             NamedSegment { id: SegmentId(8), uid: SegmentUid([0xC0; 16]) },
