@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod data;
+mod parts;
 mod store;
 
 pub use data::{KEY_BYTES, Key, Random, VALUE_BYTES, Values, key, keys};
+pub use parts::{Frames, Index, decode};
 pub use store::{Found, Gets, Sets};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use nadb::{Durability, Namespace, Store};
-use nadb_benches::{Found, Gets, Sets, VALUE_BYTES};
+use nadb_benches::{Found, Frames, Gets, Index, Sets, VALUE_BYTES, decode};
 
 const SEED: u64 = 1;
 const KEYS: u64 = 50;
@@ -43,4 +43,17 @@ fn every_durability_class_takes_the_workload() {
         assert_eq!(store.stats().unwrap().keys, KEYS);
         store.close().unwrap();
     }
+}
+
+#[test]
+fn frames_verify_and_the_index_finds_every_key() {
+    for per_frame in [1, 7] {
+        let mut frames = Frames::new(7, per_frame, SEED);
+        assert_eq!(decode(frames.encode()).unwrap(), per_frame);
+    }
+    let index = Index::new(KEYS, SEED);
+    assert_eq!(index.find_all(), 0);
+    index.insert_all();
+    assert_eq!(index.find_all(), usize::try_from(KEYS).unwrap());
+    assert!(index.bytes_per_key() > 16.0);
 }

@@ -261,14 +261,19 @@ pub struct FrameBody {
     sum: crc32fast::Hasher,
 }
 
-/// Where a frame's parts are when its place is known.
+/// A frame's place, and what its header says beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FramePlace<'a> {
-    pub(crate) uid: &'a SegmentUid,
-    pub(crate) offset: u32,
-    pub(crate) first_seq: Seq,
-    pub(crate) durable_upto: Seq,
-    pub(crate) time_ms: u64,
+pub struct FramePlace<'a> {
+    /// The segment's uid.
+    pub uid: &'a SegmentUid,
+    /// The frame's offset in the file.
+    pub offset: u32,
+    /// Its first number, or the next one if it takes none.
+    pub first_seq: Seq,
+    /// Everything up to here is durable.
+    pub durable_upto: Seq,
+    /// The time, Unix milliseconds.
+    pub time_ms: u64,
 }
 
 impl FrameBody {
@@ -321,7 +326,7 @@ impl FrameBody {
 
     /// Appends the frame to `out`, which will stand in the file so that the frame is at `place.offset`. Gives the offset
     /// of the body in the file.
-    pub(crate) fn place(&self, out: &mut Vec<u8>, place: FramePlace<'_>) -> u32 {
+    pub fn place(&self, out: &mut Vec<u8>, place: FramePlace<'_>) -> u32 {
         let start = out.len();
         let sum = self.sum.clone().finalize();
         put_header(out, FrameKind::Data, &place, self.len(), self.count(), sum);

@@ -26,7 +26,7 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
-pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind};
+pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
 pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, parse_segment, segment_path};
