@@ -33,6 +33,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// The store's directory
     #[arg(long, global = true, value_name = "DIR", default_value = "./nadb-data")]

@@ -390,3 +390,174 @@ fn put_header(
 pub(crate) fn could_begin(bytes: &[u8]) -> bool {
     bytes.len() >= FRAME_HEADER_MIN && bytes.get(4).is_some_and(|&kind| FrameKind::from_u8(kind).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordKind;
+    use crate::record::tests::owned;
+    use nadb_core::NamespaceId;
+    use nadb_core::limits::BATCH_BYTES_MAX;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const UID: SegmentUid = SegmentUid([7; 16]);
+    const AT: u32 = 93;
+
+    fn place(offset: u32, first_seq: u64, durable_upto: u64) -> FramePlace<'static> {
+        let (first_seq, durable_upto) = (Seq(first_seq), Seq(durable_upto));
+        FramePlace { uid: &UID, offset, first_seq, durable_upto, time_ms: 1_700_000_000_000 }
+    }
+
+    fn small_frame() -> Vec<u8> {
+        let mut body = FrameBody::new();
+        for (key, value) in [(b"one", b"first "), (b"two", b"second")] {
+            body.push(&RecordFields::new(RecordKind::Value, NamespaceId(1), key, value, 5));
+        }
+        let mut bytes = Vec::new();
+        body.place(&mut bytes, place(AT, 10, 4));
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip(
+            records in vec(owned(), 1..6),
+            offset in 64..u32::MAX / 2,
+            first in 1..SEQ_MAX - 10,
+            distance in 1..1u64 << 40,
+            before in 0..40usize,
+        ) {
+            let mut body = FrameBody::new();
+            let marks: Vec<_> = records.iter().map(|record| body.push(&record.fields())).collect();
+            let mut bytes = vec![0xAA; before];
+            let place = place(offset, first, first.saturating_sub(distance));
+            let body_offset = body.place(&mut bytes, place);
+            let bytes = &bytes[before..];
+            let frame = Frame::verify(bytes, UID, offset).unwrap();
+            prop_assert_eq!(frame.header.frame_len(), bytes.len() as u64);
+            prop_assert_eq!(frame.header.first_seq, place.first_seq);
+            prop_assert_eq!(frame.header.durable_upto, place.durable_upto);
+            prop_assert_eq!(frame.header.last_seq(), Seq(first + records.len() as u64 - 1));
+            let found: Vec<_> = frame.records().collect();
+            prop_assert_eq!(found.len(), records.len());
+            for ((((offset, found), owned), (at, len)), seq) in found.iter().zip(&records).zip(marks).zip(first..) {
+                crate::format_examples::assert_same(found, &owned.fields());
+                prop_assert_eq!((*offset, found.len()), (body_offset + at, len as usize));
+                prop_assert_eq!(found.seq, Seq(seq));
+            }
+        }
+
+        #[test]
+        fn any_bytes_verify_or_are_refused(mut bytes in vec(any::<u8>(), 0..120), kind in 0..6u8) {
+            if let Some(byte) = bytes.get_mut(4) {
+                *byte = kind;
+            }
+            let _ = FrameHeader::decode(&bytes);
+            prop_assert!(Frame::verify(&bytes, UID, AT).is_err());
+        }
+    }
+
+    #[test]
+    fn a_small_frames_header_has_at_most_24_bytes() {
+        let mut body = FrameBody::new();
+        let (key, value) = ([b'k'; 21], [b'v'; 128]);
+        let (_, len) =
+            body.push(&RecordFields::new(RecordKind::Value, NamespaceId(127), &key, &value, 1 << 47));
+        let mut bytes = Vec::new();
+        body.place(&mut bytes, place(u32::MAX - 1000, SEQ_MAX, SEQ_MAX - 2_000_000));
+        assert!(bytes.len() - len as usize <= 24, "{} bytes", bytes.len() - len as usize);
+        assert!(bytes.len() <= 24 + 24 + key.len() + value.len());
+        let mut longest = Vec::new();
+        put_header(&mut longest, FrameKind::Data, &place(0, SEQ_MAX, 0), u32::MAX, u32::MAX, 0);
+        assert!(longest.len() <= FRAME_HEADER_MAX);
+        let mut shortest = Vec::new();
+        put_end_mark(&mut shortest, place(0, 1, 0));
+        assert_eq!(shortest.len(), FRAME_HEADER_MIN);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_refused() {
+        let mut opening = Vec::new();
+        put_opening(&mut opening, place(AT, 10, 4), Seq(9));
+        let mut mark = Vec::new();
+        put_end_mark(&mut mark, place(AT, 10, 4));
+        for bytes in [small_frame(), opening, mark] {
+            assert!(Frame::verify(&bytes, UID, AT).is_ok());
+            for len in 0..bytes.len() {
+                assert!(Frame::verify(&bytes[..len], UID, AT).is_err(), "cut to {len}");
+            }
+            for bit in 0..bytes.len() * 8 {
+                let mut bytes = bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(Frame::verify(&bytes, UID, AT).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_moved_to_another_place_or_file_is_refused() {
+        let mut mark = Vec::new();
+        put_end_mark(&mut mark, place(AT, 10, 4));
+        for bytes in [small_frame(), mark] {
+            assert!(Frame::verify(&bytes, UID, AT).is_ok());
+            for offset in [0, AT - 1, AT + 1, AT + 512, u32::MAX - 200] {
+                assert!(Frame::verify(&bytes, UID, offset).is_err(), "offset {offset}");
+            }
+            for byte in 0..16 {
+                let mut uid = UID;
+                uid.0[byte] ^= 1;
+                assert!(Frame::verify(&bytes, uid, AT).is_err(), "uid byte {byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn header_claims_are_refused_before_the_body_is_looked_at() {
+        let header = |kind, body_len, count| {
+            let mut bytes = Vec::new();
+            put_header(&mut bytes, kind, &place(AT, 10, 4), body_len, count, 0);
+            FrameHeader::decode(&bytes).map(|header| (header.body_len, header.count))
+        };
+        let (length, count) = (Err(FrameError::Malformed("length")), Err(FrameError::Malformed("count")));
+        let max = u32::try_from(FRAME_BODY_MAX).unwrap();
+        assert_eq!(header(FrameKind::Data, max, 1), Ok((max, 1)));
+        assert_eq!(header(FrameKind::Data, max + 1, 1), length);
+        assert_eq!(header(FrameKind::Void, u32::MAX, 1), length);
+        assert_eq!(header(FrameKind::Data, 23, 2), count, "more records than the body can hold");
+        assert_eq!(header(FrameKind::Data, 100, u32::MAX), count);
+        assert_eq!(header(FrameKind::Data, 100, 0), count);
+        assert_eq!(header(FrameKind::Opening, 8, 1), count);
+        assert_eq!(header(FrameKind::Opening, 9, 0), count);
+        assert_eq!(header(FrameKind::EndMark, 0, 1), count);
+        assert_eq!(header(FrameKind::EndMark, 1, 0), count);
+        assert_eq!(header(FrameKind::Void, 5, 0), count);
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range() {
+        let mut bytes = Vec::new();
+        put_header(&mut bytes, FrameKind::Data, &place(AT, SEQ_MAX, SEQ_MAX), 100, 2, 0);
+        assert_eq!(FrameHeader::decode(&bytes), Err(FrameError::Malformed("sequence number")));
+        let mut bytes = Vec::new();
+        put_end_mark(&mut bytes, place(AT, 5, 0));
+        bytes[20] = 6;
+        assert_eq!(FrameHeader::decode(&bytes), Err(FrameError::Malformed("durable distance")));
+    }
+
+    #[test]
+    fn a_void_covers_anything() {
+        let mut bytes = Vec::new();
+        put_void(&mut bytes, place(AT, 10, 4), 7, 3);
+        bytes.extend_from_slice(b"garbage and more");
+        let frame = Frame::verify(&bytes, UID, AT).unwrap();
+        assert_eq!((frame.header.count, frame.header.last_seq()), (3, Seq(12)));
+        assert_eq!((frame.records().count(), frame.follows()), (0, None));
+        assert!(Frame::verify(&bytes[..27], UID, AT).is_err(), "cut inside the body");
+    }
+
+    #[test]
+    fn a_body_of_the_largest_batch_fits() {
+        const { assert!(BATCH_BYTES_MAX <= FRAME_BODY_MAX) }
+    }
+}

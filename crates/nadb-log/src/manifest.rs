@@ -215,3 +215,129 @@ impl Manifest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    fn manifest() -> impl Strategy<Value = Manifest> {
+        let clean = proptest::option::of(
+            (0..=SEQ_MAX, any::<u32>(), any::<u32>()).prop_map(|(seq, id, len)| CleanClose {
+                last_seq: Seq(seq),
+                segment: SegmentId(id),
+                len,
+            }),
+        );
+        let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), 0..=SEQ_MAX, 0..=SEQ_MAX);
+        let segments = btree_map(0..u32::MAX, any::<[u8; 16]>(), 0..20);
+        (numbers, any::<[u8; 16]>(), clean, segments).prop_map(|(numbers, store, clean, segments)| {
+            let segments: Vec<_> = segments
+                .into_iter()
+                .map(|(id, uid)| NamedSegment { id: SegmentId(id), uid: SegmentUid(uid) })
+                .collect();
+            Manifest {
+                generation: numbers.0,
+                store: StoreId(store),
+                hash_seed: numbers.1,
+                created_ms: numbers.2,
+                durable_upto: Seq(numbers.3),
+                jump_base: Seq(numbers.4),
+                next_segment: SegmentId(segments.last().map_or(1, |last| last.id.0 + 1)),
+                clean,
+                segments,
+            }
+        })
+    }
+
+    fn example() -> Manifest {
+        Manifest {
+            generation: 3,
+            store: StoreId([1; 16]),
+            hash_seed: 2,
+            created_ms: 4,
+            durable_upto: Seq(5),
+            jump_base: Seq(6),
+            next_segment: SegmentId(9),
+            clean: None,
+            segments: [7, 8]
+                .map(|id| NamedSegment { id: SegmentId(id), uid: SegmentUid([id as u8; 16]) })
+                .into(),
+        }
+    }
+
+    /// Puts a checksum that holds behind `body`.
+    fn summed(mut body: Vec<u8>) -> Vec<u8> {
+        let crc = crc32(&body);
+        body.extend_from_slice(&crc.to_le_bytes());
+        body
+    }
+
+    fn body() -> Vec<u8> {
+        let mut bytes = example().encode();
+        bytes.truncate(bytes.len() - 4);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn manifests_round_trip(manifest in manifest()) {
+            prop_assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
+        }
+
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(at in 8..130usize, with in vec(any::<u8>(), 1..9)) {
+            let mut bytes = body();
+            for (byte, with) in bytes.iter_mut().skip(at).zip(with) {
+                *byte = with;
+            }
+            let bytes = summed(bytes);
+            if let Ok(manifest) = Manifest::decode(&bytes) {
+                prop_assert_eq!(manifest.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_an_error() {
+        let bytes = example().encode();
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut to {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let error = Manifest::decode(&bytes).unwrap_err();
+            let kind = if (64..96).contains(&bit) { ErrorKind::Version } else { ErrorKind::Corruption };
+            assert_eq!(error.kind(), kind, "bit {bit}");
+            assert!(error.offset().is_some());
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(Manifest::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn claims_are_refused_though_the_checksum_holds() {
+        assert!(Manifest::decode(&summed(body())).is_ok());
+        let check = |what: &str, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = body();
+            change(&mut bytes);
+            let error = Manifest::decode(&summed(bytes)).expect_err(what);
+            assert_eq!(error.kind(), ErrorKind::Corruption, "{what}");
+        };
+        // The count stands at 93, behind 72 bytes, the clean byte and 16 bytes of the close.
+        let count = 12 + 8 + 16 + 8 + 8 + 8 + 8 + 4 + 1 + 16;
+        check("four billion segments", &|b| b[count..count + 4].fill(0xFF));
+        check("one segment more", &|b| b[count] += 1);
+        check("one segment less", &|b| b[count] -= 1);
+        check("segments out of order", &|b| b[count + 4] = 8);
+        check("a segment that was not given yet", &|b| b[count + 4 + 21] = 9);
+        check("an unknown state", &|b| b[count + 4 + 20] = 1);
+        check("neither clean nor not", &|b| b[count - 17] = 2);
+        check("a close that did not happen", &|b| b[count - 1] = 1);
+        check("a number beyond 56 bits", &|b| b[52 + 7] = 1);
+        check("bytes behind the end", &|b| b.push(0));
+    }
+}

@@ -466,3 +466,219 @@ impl Head {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::format_examples::assert_same;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    const UID: SegmentUid = SegmentUid([7; 16]);
+
+    /// A record's fields, owned.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Owned {
+        kind: RecordKind,
+        namespace: u32,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        logical_len: Option<usize>,
+        times: (u64, u64, Option<u64>),
+        tags: Tags,
+        content_type: Option<String>,
+        attrs: Attrs,
+    }
+
+    impl Owned {
+        pub(crate) fn fields(&self) -> RecordFields<'_> {
+            let (created_ms, updated_ms, expires_ms) = self.times;
+            RecordFields {
+                codec: if self.logical_len.is_some() { Codec::Snappy } else { Codec::Plain },
+                logical_len: self.logical_len.unwrap_or(self.value.len()),
+                created_ms,
+                expires_ms,
+                tags: Some(&self.tags),
+                content_type: self.content_type.as_deref(),
+                attrs: Some(&self.attrs),
+                ..RecordFields::new(
+                    self.kind,
+                    NamespaceId(self.namespace),
+                    &self.key,
+                    &self.value,
+                    updated_ms,
+                )
+            }
+        }
+    }
+
+    fn shape() -> impl Strategy<Value = (RecordKind, Vec<u8>, Vec<u8>)> {
+        let key = || vec(any::<u8>(), 1..60);
+        let name = "[a-zß/]{1,40}".prop_map(String::into_bytes);
+        prop_oneof![
+            (key(), vec(any::<u8>(), 0..300)).prop_map(|(k, v)| (RecordKind::Value, k, v)),
+            key().prop_map(|k| (RecordKind::Tombstone, k, vec![])),
+            name.prop_map(|name| (RecordKind::NamespaceCreate, name, vec![])),
+            Just((RecordKind::NamespaceDrop, vec![], vec![])),
+            vec(any::<u8>(), 8).prop_map(|time| (RecordKind::Clock, vec![], time)),
+            (key(), vec(any::<u8>(), 8)).prop_map(|(k, time)| (RecordKind::AccessTime, k, time)),
+            (key(), vec(any::<u8>(), 24)).prop_map(|(k, blob)| (RecordKind::BlobReference, k, blob)),
+        ]
+    }
+
+    /// Any record that a writer may make.
+    pub(crate) fn owned() -> impl Strategy<Value = Owned> {
+        let time = || 0..1u64 << 48;
+        let times = (time(), time(), proptest::option::of(time()));
+        let times = prop_oneof![times, (time(), Just(None)).prop_map(|(now, expires)| (now, now, expires))];
+        let logical_len = proptest::option::of(0..VALUE_BYTES_MAX);
+        let tags = prop_oneof![Just(vec![]), vec("[a-zü]{1,9}", 0..8), vec("[a-z]{200,255}", 64)];
+        let attrs = prop_oneof![
+            Just(std::collections::BTreeMap::new()),
+            btree_map("[a-z]{1,8}", "[a-zé ]{0,60}", 0..16)
+        ];
+        let content_type = proptest::option::of("[a-z]{1,20}/[a-z]{1,20}");
+        let namespace = prop_oneof![0..200u32, any::<u32>()];
+        (shape(), namespace, logical_len, times, tags, attrs, content_type).prop_map(
+            |((kind, key, value), namespace, logical_len, times, tags, attrs, content_type)| Owned {
+                kind,
+                namespace,
+                key,
+                value,
+                logical_len,
+                times,
+                tags: Tags::new(tags).unwrap(),
+                content_type,
+                attrs: Attrs::new(attrs).unwrap(),
+            },
+        )
+    }
+
+    fn encoded(fields: &RecordFields<'_>, offset: u32, seq: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let crc = fields.encode(&mut bytes);
+        address(&mut bytes, crc, UID, offset, Seq(seq));
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(owned in owned(), offset: u32, seq in 1..=SEQ_MAX) {
+            let mut bytes = encoded(&owned.fields(), offset, seq);
+            let len = bytes.len();
+            bytes.extend_from_slice(b"what follows does not matter");
+            let record = RecordRef::verify(&bytes, UID, offset).unwrap();
+            record.check_content().unwrap();
+            prop_assert_eq!((record.seq, record.len()), (Seq(seq), len));
+            assert_same(&record, &owned.fields());
+        }
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+            if let Ok(record) = RecordRef::decode(&bytes) {
+                prop_assert!(record.len() <= bytes.len());
+                let _ = (record.tags(), record.extra(), record.check_content());
+            }
+        }
+    }
+
+    fn full() -> (Tags, Attrs) {
+        (Tags::new(["a", "b"]).unwrap(), Attrs::new([("k", "v")]).unwrap())
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_refused() {
+        let (tags, attrs) = full();
+        let plain = RecordFields::new(RecordKind::Value, NamespaceId(300), b"key", b"value", 5);
+        let fields = RecordFields {
+            tags: Some(&tags),
+            attrs: Some(&attrs),
+            expires_ms: Some(9),
+            created_ms: 1,
+            ..plain
+        };
+        let bytes = encoded(&fields, 77, 12);
+        for len in 0..bytes.len() {
+            assert!(RecordRef::verify(&bytes[..len], UID, 77).is_err(), "cut to {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(RecordRef::verify(&bytes, UID, 77).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_small_records_header_has_at_most_24_bytes() {
+        let (key, value) = ([b'k'; 21], [b'v'; 128]);
+        for namespace in [1, 127] {
+            let fields = RecordFields::new(RecordKind::Value, NamespaceId(namespace), &key, &value, 1 << 47);
+            assert!(encoded(&fields, 64, SEQ_MAX).len() - key.len() - value.len() <= 24);
+        }
+    }
+
+    #[test]
+    fn a_record_moved_to_another_place_or_number_is_refused() {
+        let fields = RecordFields::new(RecordKind::Value, NamespaceId(1), b"key", b"value", 5);
+        let mut bytes = encoded(&fields, 77, 12);
+        assert!(RecordRef::verify(&bytes, UID, 77).is_ok());
+        assert!(RecordRef::verify(&bytes, UID, 78).is_err());
+        assert!(RecordRef::verify(&bytes, SegmentUid([8; 16]), 77).is_err());
+        bytes[4] ^= 1;
+        assert!(RecordRef::verify(&bytes, UID, 77).is_err(), "another number");
+    }
+
+    /// A record whose bytes are as given, checksum included.
+    fn forged(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let (tags, attrs) = full();
+        let plain = RecordFields::new(RecordKind::Value, NamespaceId(1), b"key", b"value", 5);
+        let fields = RecordFields { tags: Some(&tags), attrs: Some(&attrs), ..plain };
+        let mut bytes = encoded(&fields, 0, 12);
+        change(&mut bytes);
+        let crc = crc32(&bytes[CRC_FROM..]);
+        address(&mut bytes, crc, UID, 0, Seq(12));
+        bytes
+    }
+
+    #[test]
+    fn claims_are_refused_though_the_checksum_holds() {
+        let check = |what: &str, change: &dyn Fn(&mut Vec<u8>)| {
+            let bytes = forged(change);
+            let result = RecordRef::verify(&bytes, UID, 0).and_then(|record| {
+                assert_eq!(record.len(), bytes.len(), "{what}: a forgery of another length proves nothing");
+                record.check_content()
+            });
+            assert!(result.is_err(), "{what}");
+        };
+        assert!(RecordRef::verify(&forged(|_| ()), UID, 0).unwrap().check_content().is_ok());
+        // Fixed part 21, namespace, value length, tags length, extra length: 25 bytes, then "key".
+        check("unknown kind", &|b| b[11] = 8);
+        check("unknown flag", &|b| b[12] |= 32);
+        check("key longer than what is there", &|b| b[14] = 0xFF);
+        check("tags out of order", &|b| b[29] = b'c');
+        check("tag twice", &|b| b[29] = b'b');
+        check("tag length beyond the list", &|b| b[28] = 9);
+        check("tag with a NUL", &|b| b[29] = 0);
+        check("tag that is no UTF-8", &|b| b[29] = 0xFF);
+        check("content type beyond the section", &|b| b[32] = 200);
+        check("attribute length beyond the section", &|b| b[33] = 200);
+        check("tombstone kinds need a key", &|b| b[11] = RecordKind::Clock as u8);
+        check("a drop has no key", &|b| b[11] = RecordKind::NamespaceDrop as u8);
+        check("a blob reference has 24 bytes", &|b| b[11] = RecordKind::BlobReference as u8);
+    }
+
+    #[test]
+    fn lengths_above_the_limits_are_refused_before_anything_is_taken() {
+        let mut bytes = forged(|_| ());
+        bytes.truncate(22);
+        let head = bytes.clone();
+        put_varint(&mut bytes, VALUE_BYTES_MAX as u64 + 1);
+        bytes.resize(100, 0);
+        assert_eq!(RecordRef::decode(&bytes), Err(RecordError::Malformed("value length")));
+        let mut bytes = head;
+        bytes.push(0);
+        put_varint(&mut bytes, 64 * 256 + 1);
+        bytes.resize(100, 0);
+        assert_eq!(RecordRef::decode(&bytes), Err(RecordError::Malformed("tag list length")));
+    }
+}

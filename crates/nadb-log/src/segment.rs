@@ -238,3 +238,26 @@ impl RecordBuf {
         if part.is_empty() { Bytes::new() } else { self.0.slice_ref(part) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_of_a_header_is_an_error() {
+        let header = SegmentHeader { id: SegmentId(7), uid: SegmentUid([1; 16]), store: StoreId([2; 16]) };
+        let bytes = header.encode();
+        assert_eq!(bytes.len(), SEGMENT_HEADER as usize);
+        assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header);
+        for len in 0..bytes.len() {
+            let error = SegmentHeader::decode(&bytes[..len]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corruption, "cut to {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let kind = if (64..96).contains(&bit) { ErrorKind::Version } else { ErrorKind::Corruption };
+            assert_eq!(SegmentHeader::decode(&bytes).unwrap_err().kind(), kind, "bit {bit}");
+        }
+    }
+}

@@ -60,6 +60,10 @@ fn row(segment: &SegmentInfo) -> Vec<String> {
         (Some(first), Some(last)) => format!("{first}..={last}"),
         _ => "-".to_owned(),
     };
+    let dead = match segment.records {
+        0 => "-".to_owned(),
+        _ => format!("{:.1}", segment.dead_share() * 100.0),
+    };
     let file = segment.path.file_name().unwrap_or(segment.path.as_os_str());
     vec![
         segment.id.to_string(),
@@ -69,7 +73,7 @@ fn row(segment: &SegmentInfo) -> Vec<String> {
         segment.dead_records().to_string(),
         segment.bytes.to_string(),
         segment.live_bytes.to_string(),
-        format!("{:.1}", segment.dead_share() * 100.0),
+        dead,
         sequence,
         file.display().to_string(),
     ]

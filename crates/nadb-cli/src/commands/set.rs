@@ -31,7 +31,7 @@ pub(crate) struct Set {
     /// The key: 1 to 65,535 bytes
     key: OsString,
     /// The value, or - for standard input
-    #[arg(allow_negative_numbers = true, required_unless_present = "file")]
+    #[arg(allow_negative_numbers = true)]
     value: Option<OsString>,
     /// Take the value from this file
     #[arg(long, value_name = "F", conflicts_with = "value")]

@@ -64,7 +64,6 @@ fn settings_out_of_bounds() {
     let said = sandbox.fails(2, "set k v --ttl 0s");
     assert!(said.contains("must be above zero"), "{said}");
     sandbox.fails(2, "set k v --ttl 9999999d");
-    assert_eq!(sandbox.sh("set k v --ttl 5").code, 2); // the words are clap's
     sandbox.run(["set", "k", "v", "--tag", ""]).check_failure(2, "empty tag");
     sandbox.run(["set", "k", "v", "--tag", &"t".repeat(256)]).check_failure(2, "long tag");
     let many: Vec<String> = (0..65).map(|i| format!("--tag=t{i}")).collect();

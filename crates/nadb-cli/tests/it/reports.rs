@@ -71,15 +71,26 @@ fn every_command_has_help_with_examples() {
         assert!(!help.contains("--ack-log"), "{command}");
     }
     assert!(sandbox.ok("--version").starts_with("nadb 0."));
+}
+
+#[test]
+fn a_wrong_command_line_is_one_sentence() {
+    let sandbox = Sandbox::new();
     for bad in [
-        "",
         "explode",
         "get",
         "get --nonsense k",
-        "set k",
         "set k v --if-absent --if-version 1",
         "set k v --file f",
+        "set k v --ttl 5",
+        "set k v --durability maybe",
+        "incr k many",
+        "list --limit -1",
     ] {
-        assert_eq!(sandbox.sh(bad).code, 2, "{bad}");
+        let said = sandbox.fails(2, bad);
+        assert!(said.ends_with("; --help shows how it is used\n"), "{bad}: {said}");
     }
+    assert_eq!(sandbox.fails(2, "set k"), "nadb: give a VALUE, --file F, or - for standard input\n");
+    assert_eq!(sandbox.run::<&str>([]).code, 2);
+    assert!(!sandbox.store().exists());
 }

@@ -1,0 +1,10 @@
+//! The log through its public face, on simulated disks.
+#![allow(clippy::unwrap_used)]
+
+mod append;
+mod ballast;
+mod crash;
+mod faults;
+mod open;
+mod recovery;
+mod support;
