@@ -1,6 +1,7 @@
 //! Merge operators: a new value made from the current one and an operand, in one atomic step.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
@@ -27,6 +28,12 @@ pub trait MergeOperator: Debug + Send + Sync + 'static {
     /// # Errors
     /// Any error fails the write (and the batch that it is in); nothing is written.
     fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>>;
+}
+
+impl<M: MergeOperator + ?Sized> MergeOperator for Arc<M> {
+    fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>> {
+        (**self).merge(key, current, operand)
+    }
 }
 
 /// Adds the operand to a counter: both are canonical decimal `i64`s, a missing counter counts as 0.

@@ -151,6 +151,8 @@ pub struct Outcome {
     pub version: Option<u64>,
     /// Whether the key was there (visible) before.
     pub existed: bool,
+    /// Whether the key is there afterwards: not after a delete, nor after a put whose expiry was already past.
+    pub exists: bool,
     /// The new value of a merge.
     pub merged: Option<Vec<u8>>,
 }
@@ -158,8 +160,8 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome of these parts.
     #[must_use]
-    pub fn new(version: Option<u64>, existed: bool, merged: Option<Vec<u8>>) -> Outcome {
-        Outcome { version, existed, merged }
+    pub fn new(version: Option<u64>, existed: bool, exists: bool, merged: Option<Vec<u8>>) -> Outcome {
+        Outcome { version, existed, exists, merged }
     }
 }
 
@@ -169,7 +171,7 @@ impl Outcome {
 pub struct Written {
     /// The record's version.
     pub version: u64,
-    /// Whether the key is new: absent or expired before.
+    /// Whether the key is new: absent or expired before, and there now.
     pub created: bool,
 }
 

@@ -27,6 +27,7 @@ struct Done {
     /// Which record of the frame it made.
     record: Option<u32>,
     existed: bool,
+    exists: bool,
     merged: Option<Vec<u8>>,
 }
 
@@ -86,7 +87,7 @@ impl<'a> Plan<'a> {
     /// A delete in a namespace that does not exist.
     pub(crate) fn push_absent(&mut self, condition: Condition) -> Result<()> {
         check_condition(condition, None)?;
-        self.done.push(Done { record: None, existed: false, merged: None });
+        self.done.push(Done { record: None, existed: false, exists: false, merged: None });
         Ok(())
     }
 
@@ -139,7 +140,8 @@ impl<'a> Plan<'a> {
         if self.body.len() as usize > BATCH_BYTES_MAX {
             return Err(batch_too_large(self.body.len() as usize));
         }
-        self.done.push(Done { record, existed, merged });
+        let exists = self.changes.keys.get(change).is_some_and(|change| change.new.is_some());
+        self.done.push(Done { record, existed, exists, merged });
         Ok(())
     }
 
@@ -148,7 +150,7 @@ impl<'a> Plan<'a> {
         let version = |record: u32| first_seq + u64::from(record);
         self.done
             .into_iter()
-            .map(|done| Outcome::new(done.record.map(version), done.existed, done.merged))
+            .map(|done| Outcome::new(done.record.map(version), done.existed, done.exists, done.merged))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! The read path: look up, read, verify, check expiry.
 
 use std::collections::VecDeque;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -93,7 +93,7 @@ impl Shared {
                 let key = self.log.read_key(at, |key| {
                     let is_visible = key.namespace == namespace.id
                         && key.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms)
-                        && range.contains(&key.key.to_vec());
+                        && contains(&range, key.key);
                     is_visible.then(|| key.key.to_vec())
                 })?;
                 found.extend(key.map(|key| (key, at)));
@@ -104,6 +104,15 @@ impl Shared {
         }
         Ok(Scan { shared: Arc::clone(self), found: found.into() })
     }
+}
+
+fn contains((from, to): &(Bound<Vec<u8>>, Bound<Vec<u8>>), key: &[u8]) -> bool {
+    let bound = |bound: &Bound<Vec<u8>>, includes: fn(&[u8], &[u8]) -> bool| match bound {
+        Bound::Included(end) => key == &end[..] || includes(key, end),
+        Bound::Excluded(end) => includes(key, end),
+        Bound::Unbounded => true,
+    };
+    bound(from, |key, from| key > from) && bound(to, |key, to| key < to)
 }
 
 /// The live records of a key range, in key order; from either end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{BATCH_BYTES_MAX, check_content_type, check_key, check_namespace, check_value_len};
-use nadb_core::{Action, Durability, Operation, Outcome, Result, Seq, WriteBatch};
+use nadb_core::{Action, Durability, Error, Operation, Outcome, Result, Seq, WriteBatch};
 use nadb_log::{Placed, RecordBuf};
 use smallvec::SmallVec;
 
@@ -184,23 +184,31 @@ impl Shared {
 /// Everything that can be refused without looking at the store.
 fn check_batch(batch: &WriteBatch<'_>) -> Result<()> {
     let mut bytes = 0usize;
-    for Operation { namespace, key, action, .. } in batch {
-        check_namespace(namespace)?;
-        check_key(key)?;
-        bytes = bytes.saturating_add(key.len());
-        match action {
-            Action::Put(put) => {
-                check_value_len(put.value.len() as u64)?;
-                bytes = bytes.saturating_add(put.value.len());
-                put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
-            }
-            Action::Merge(merge) => {
-                check_value_len(merge.operand.len() as u64)?;
-                bytes = bytes.saturating_add(merge.operand.len());
-            }
-            _ => {}
-        }
+    for (operation, number) in batch.iter().zip(1..) {
+        let len = check_operation(operation).map_err(|error| in_batch(error, number, batch.len()))?;
+        bytes = bytes.saturating_add(len);
     }
     // Compression might still make it fit, but nobody should have to try that out.
     if bytes > BATCH_BYTES_MAX { Err(batch_too_large(bytes)) } else { Ok(()) }
+}
+
+/// Checks one operation by itself; gives the bytes of its key and value.
+fn check_operation(operation: &Operation<'_>) -> Result<usize> {
+    check_namespace(&operation.namespace)?;
+    check_key(&operation.key)?;
+    let value_len = match &operation.action {
+        Action::Put(put) => {
+            put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
+            put.value.len()
+        }
+        Action::Merge(merge) => merge.operand.len(),
+        _ => 0,
+    };
+    check_value_len(value_len as u64)?;
+    Ok(operation.key.len().saturating_add(value_len))
+}
+
+/// Says which operation of a batch it was.
+fn in_batch(error: Error, number: usize, count: usize) -> Error {
+    if count == 1 { error } else { error.with_context(&format!("operation {number} of {count}")) }
 }

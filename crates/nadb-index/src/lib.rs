@@ -1,16 +1,23 @@
 //! The key index of NADB: where the newest record of each key stands.
 //!
-//! It holds 40 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
+//! It holds 47 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
 //! decides (the idea of FASTER's and Aerospike's indexes). It knows nothing of records; who asks reads them.
+//!
+//! 17 bytes an entry, 22 a key at most. It grows by small buckets, one at a time, so that no insertion moves more than 64 KiB.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bucket;
+mod shard;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashTable;
 use nadb_core::{KeyHash, Location};
 use parking_lot::RwLock;
 use smallvec::SmallVec;
+
+use crate::bucket::{Bucket, Tag};
+use crate::shard::Shard;
 
 const SHARDS: usize = 256;
 
@@ -32,16 +39,8 @@ pub type Candidates = SmallVec<[Location; 2]>;
 /// ```
 #[derive(Debug)]
 pub struct KeyIndex {
-    shards: Box<[RwLock<HashTable<Slot>>]>,
+    shards: Box<[RwLock<Shard>]>,
     len: AtomicU64,
-}
-
-/// 16 bytes a key.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// 32 bits of the hash; eight others chose the shard.
-    tag: u32,
-    at: Location,
 }
 
 impl Default for KeyIndex {
@@ -50,15 +49,11 @@ impl Default for KeyIndex {
     }
 }
 
-/// The shard and the tag of a hash.
+/// The shard of a hash, and what its entry keeps.
 #[expect(clippy::cast_possible_truncation, reason = "the parts of the hash that are used")]
-fn parts(hash: KeyHash) -> (usize, u32) {
-    ((hash.0 & (SHARDS as u64 - 1)) as usize, (hash.0 >> 32) as u32)
-}
-
-/// Spreads a tag over the 64 bits that the table wants.
-fn spread(tag: u32) -> u64 {
-    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn parts(hash: KeyHash) -> (usize, Tag) {
+    let tag = Tag { hash: (hash.0 >> 32) as u32, control: (hash.0 >> 8) as u8 | 0x80 };
+    ((hash.0 & (SHARDS as u64 - 1)) as usize, tag)
 }
 
 impl KeyIndex {
@@ -68,7 +63,7 @@ impl KeyIndex {
         KeyIndex { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), len: AtomicU64::new(0) }
     }
 
-    fn shard(&self, hash: KeyHash) -> (&RwLock<HashTable<Slot>>, u32) {
+    fn shard(&self, hash: KeyHash) -> (&RwLock<Shard>, Tag) {
         let (shard, tag) = parts(hash);
         #[expect(clippy::indexing_slicing, reason = "the shard is masked to their number")]
         (&self.shards[shard], tag)
@@ -78,48 +73,39 @@ impl KeyIndex {
     #[must_use]
     pub fn candidates(&self, hash: KeyHash) -> Candidates {
         let (shard, tag) = self.shard(hash);
-        let table = shard.read();
-        table.iter_hash(spread(tag)).filter(|slot| slot.tag == tag).map(|slot| slot.at).collect()
+        let shard = shard.read();
+        let mut found = Candidates::new();
+        shard.bucket(tag.hash).into_iter().flat_map(|bucket| bucket.find(tag)).for_each(|at| found.push(at));
+        found
     }
 
     /// Whether a key with this hash stands at exactly this location.
     #[must_use]
     pub fn contains(&self, hash: KeyHash, at: Location) -> bool {
-        let (shard, tag) = self.shard(hash);
-        shard.read().find(spread(tag), |slot| slot.tag == tag && slot.at == at).is_some()
+        self.candidates(hash).contains(&at)
     }
 
     /// Adds a key that the index does not have.
     pub fn insert(&self, hash: KeyHash, at: Location) {
         let (shard, tag) = self.shard(hash);
-        shard.write().insert_unique(spread(tag), Slot { tag, at }, |slot| spread(slot.tag));
+        shard.write().insert(tag, at);
         self.len.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Moves a key from `old` to `new`, and says whether it was at `old`.
     pub fn replace(&self, hash: KeyHash, old: Location, new: Location) -> bool {
         let (shard, tag) = self.shard(hash);
-        match shard.write().find_mut(spread(tag), |slot| slot.tag == tag && slot.at == old) {
-            Some(slot) => {
-                slot.at = new;
-                true
-            }
-            None => false,
-        }
+        shard.write().bucket_mut(tag.hash).is_some_and(|bucket| bucket.replace(tag, old, new))
     }
 
     /// Removes a key that stands at `old`, and says whether it did.
     pub fn remove(&self, hash: KeyHash, old: Location) -> bool {
         let (shard, tag) = self.shard(hash);
-        let mut table = shard.write();
-        match table.find_entry(spread(tag), |slot| slot.tag == tag && slot.at == old) {
-            Ok(entry) => {
-                entry.remove();
-                self.len.fetch_sub(1, Ordering::Relaxed);
-                true
-            }
-            Err(_) => false,
+        let is_removed = shard.write().bucket_mut(tag.hash).is_some_and(|bucket| bucket.remove(tag, old));
+        if is_removed {
+            self.len.fetch_sub(1, Ordering::Relaxed);
         }
+        is_removed
     }
 
     /// Keys.
@@ -140,7 +126,7 @@ impl KeyIndex {
     pub fn locations(&self) -> Vec<Location> {
         let mut all = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
         for shard in &self.shards {
-            all.extend(shard.read().iter().map(|slot| slot.at));
+            all.extend(shard.read().buckets().flat_map(Bucket::entries).map(|(_, at)| at));
         }
         all
     }
@@ -148,8 +134,8 @@ impl KeyIndex {
     /// Bytes of RAM.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let tables: usize = self.shards.iter().map(|shard| shard.read().allocation_size()).sum();
-        (tables + SHARDS * size_of::<RwLock<HashTable<Slot>>>()) as u64
+        let shards: usize = self.shards.iter().map(|shard| shard.read().memory_bytes()).sum();
+        (shards + SHARDS * size_of::<RwLock<Shard>>()) as u64
     }
 }
 
@@ -215,7 +201,33 @@ mod tests {
         let mut expected = vec![at(0), at(1), at(2), at(30)];
         expected.sort();
         assert_eq!(left, expected);
+        assert_eq!(index.len(), 4);
         // Another hash in the same shard with another tag is no candidate.
         assert!(index.candidates(KeyHash(0xABCE_0000_0000_0001)).is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_equal_hashes_are_kept_without_a_split() {
+        let index = KeyIndex::new();
+        let hash = KeyHash(0x1111_1111_1111_1111);
+        (0..10_000).for_each(|n| index.insert(hash, at(n)));
+        assert_eq!(index.candidates(hash).len(), 10_000);
+        (0..10_000).for_each(|n| assert!(index.remove(hash, at(n))));
+        assert!(index.is_empty() && index.candidates(hash).is_empty());
+    }
+
+    #[test]
+    fn entries_that_come_and_go_do_not_make_it_grow() {
+        let index = KeyIndex::new();
+        let hash = |key: u32| KeyHash::new(1, NamespaceId(1), &key.to_le_bytes());
+        (0..100_000).for_each(|n| index.insert(hash(n), at(n)));
+        let before = index.memory_bytes();
+        for n in 0..1_000_000 {
+            assert!(index.remove(hash(n), at(n)));
+            index.insert(hash(n + 100_000), at(n + 100_000));
+        }
+        assert_eq!(index.len(), 100_000);
+        assert!(index.memory_bytes() < before * 3 / 2, "{before} bytes became {}", index.memory_bytes());
+        (1_000_000..1_100_000).for_each(|n| assert!(index.contains(hash(n), at(n))));
     }
 }

@@ -14,6 +14,7 @@ use nadb_vfs::{FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::manifest::{CleanClose, Manifest};
+use crate::names::MANIFEST;
 use crate::record::RecordKey;
 use crate::recovery::{self, Recovered, Visit};
 use crate::replay::{OnRecord, ScanCounts, read_opening, replay_segment};
@@ -352,16 +353,22 @@ impl<P: Send> Log<P> {
         part(writing, start)
     }
 
-    /// Reads every byte of every segment up to the newest number in the files, as of now, and shows the records to
-    /// `on_record` in order. Every checksum must hold.
+    /// Reads the manifest and every byte of every segment up to the newest number in the files, as of now, and shows the
+    /// records to `on_record` in order. Every checksum must hold.
     ///
     /// # Errors
-    /// `Corruption` with file and offset, `Io`, and whatever `on_record` answers.
+    /// `Corruption` with file and offset, `Version`, `Io`, and whatever `on_record` answers.
     pub fn scan(&self, on_record: &mut OnRecord<'_>) -> Result<ScanCounts> {
+        let store = self.manifest.lock().manifest.store;
+        if Manifest::load(&*self.fs, &self.dir)?.is_none_or(|manifest| manifest.store != store) {
+            let what = "the manifest is missing, or it is another store's";
+            return Err(Error::corruption(self.dir.join(MANIFEST), 0, what));
+        }
         let segments: Vec<_> = self.segments.read().values().cloned().collect();
         let mut counts = ScanCounts::default();
         for segment in segments {
             let len = segment.bytes();
+            recovery::check_header(&segment, len, store)?;
             if len == u64::from(SEGMENT_HEADER) {
                 continue;
             }

@@ -261,9 +261,7 @@ mod tests {
             jump_base: Seq(6),
             next_segment: SegmentId(9),
             clean: None,
-            segments: [7, 8]
-                .map(|id| NamedSegment { id: SegmentId(id), uid: SegmentUid([id as u8; 16]) })
-                .into(),
+            segments: [7, 8].map(|id| NamedSegment { id: SegmentId(id), uid: SegmentUid([9; 16]) }).into(),
         }
     }
 

@@ -104,7 +104,7 @@ fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
 
 fn no_store(dir: &Path, why: &str) -> Error {
     Error::invalid(format!(
-        "this is no NADB store: {why}; give the path of a store, or of an empty or new directory"
+        "this is no NADB store: {why}; give the path of a store, or, to create one, of an empty or new directory"
     ))
     .with_path(dir)
 }
@@ -208,6 +208,8 @@ struct Replayed {
     chain: Vec<(Arc<Segment>, u64, SegmentEnd)>,
     /// Segments outside of it, with the length of their files.
     others: Vec<(Arc<Segment>, u64)>,
+    /// The first of those that has bytes behind its header, but no opening frame that verifies.
+    unopened: Option<Arc<Segment>>,
     last_seq: Seq,
     /// The highest number that was durable, for all that can be known.
     durable_upto: Seq,
@@ -292,24 +294,29 @@ fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<(Ar
                 format!("the segment has {len} bytes; none is above 4 GiB"),
             ));
         }
-        let mut header = vec![0; usize::try_from(len.min(u64::from(SEGMENT_HEADER))).unwrap_or_default()];
-        file.read_exact_at(&mut header, 0).map_err(io)?;
-        let header = SegmentHeader::decode(&header).map_err(|e| e.with_path(&path))?;
-        let expected = SegmentHeader { id: named.id, uid: named.uid, store: manifest.store };
-        if header != expected {
-            return Err(Error::corruption(
-                &path,
-                0,
-                format!(
-                    "this segment is not the one that the manifest names: it is number {} of store {}",
-                    header.id,
-                    hex(header.store)
-                ),
-            ));
-        }
-        Ok((Arc::new(Segment::new(named.id, named.uid, path, file)), len))
+        let segment = Segment::new(named.id, named.uid, path, file);
+        check_header(&segment, len, manifest.store)?;
+        Ok((Arc::new(segment), len))
     };
     manifest.segments.iter().map(open).collect()
+}
+
+/// Reads the header of a segment of `len` bytes: it must be that of the segment which the manifest names.
+pub(crate) fn check_header(segment: &Segment, len: u64, store: StoreId) -> Result<()> {
+    let mut header = vec![0; usize::try_from(len.min(u64::from(SEGMENT_HEADER))).unwrap_or_default()];
+    segment.file.read_exact_at(&mut header, 0).map_err(|e| segment.io("reading a segment", e))?;
+    let header = SegmentHeader::decode(&header).map_err(|e| e.with_path(&segment.path))?;
+    if header != (SegmentHeader { id: segment.id, uid: segment.uid, store }) {
+        return Err(segment.corruption(
+            0,
+            format!(
+                "this segment is not the one that the manifest names: it is number {} of store {}",
+                header.id,
+                hex(header.store)
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn hex(id: StoreId) -> String {
@@ -324,6 +331,7 @@ fn replay(
     let mut replayed = Replayed {
         chain: Vec::new(),
         others: Vec::new(),
+        unopened: None,
         last_seq: Seq(0),
         durable_upto: manifest.durable_upto,
         counts: ScanCounts::default(),
@@ -337,6 +345,9 @@ fn replay(
         });
         let Some(opening) = opening else {
             has_gap |= follows.is_some();
+            if !has_gap && replayed.unopened.is_none() && !is_pristine(len) {
+                replayed.unopened = Some(Arc::clone(&segment));
+            }
             replayed.durable_upto = search_durable(&segment, SEGMENT_HEADER, len, replayed.durable_upto)?;
             replayed.others.push((segment, len));
             continue;
@@ -367,15 +378,18 @@ fn check_nothing_durable_is_missing(dir: &Path, replayed: &Replayed) -> Result<(
         )
     };
     let missing = "frames are missing";
-    Err(match replayed.chain.last() {
-        Some((segment, len, end)) => {
+    let torn = replayed.chain.last().filter(|(_, _, end)| end.why.is_some());
+    let unopened = replayed.unopened.as_ref().filter(|_| torn.is_none());
+    Err(match (unopened, replayed.chain.last()) {
+        (Some(segment), _) => {
+            segment.corruption(u64::from(SEGMENT_HEADER), what(&"no opening frame verifies"))
+        }
+        (None, Some((segment, len, end))) => {
             let why: &dyn std::fmt::Display = end.why.as_ref().map_or(&missing, |why: &FrameError| why);
             segment.corruption(u64::from(end.offset).min(*len), what(why))
         }
-        None => match replayed.others.first() {
-            Some((segment, _)) => {
-                segment.corruption(u64::from(SEGMENT_HEADER), what(&"no opening frame verifies"))
-            }
+        (None, None) => match replayed.others.first() {
+            Some((segment, _)) => segment.corruption(u64::from(SEGMENT_HEADER), what(&missing)),
             None => Error::corruption(dir.join(MANIFEST), 0, what(&"the manifest names no segment")),
         },
     })

@@ -27,4 +27,15 @@ impl Dice {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next_u64() % limit
     }
+
+    /// True `percent` times in a hundred.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of `all`, which is not empty.
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        let at = self.below(all.len().max(1) as u64);
+        &all[usize::try_from(at).unwrap_or_default()]
+    }
 }

@@ -53,8 +53,7 @@ pub fn step(seed: u64, round: u64, thread: u64, index: u64) -> Step {
     let mut dice = Dice::new(seed ^ (round << 40) ^ (thread << 32) ^ index);
     let own = |n: u64| format!("t{thread}/k{n}").into_bytes();
     let side = |right: bool| if right { "right" } else { "left" }.to_owned();
-    let change =
-        |namespace: String, key: Vec<u8>, effect| Change { namespace, key, effect };
+    let change = |namespace: String, key: Vec<u8>, effect| Change { namespace, key, effect };
     let key = own(dice.below(24));
     let right = dice.below(2) == 1;
     let put = |dice: &mut Dice| Effect::Put(value(dice, round, thread, index));

@@ -131,6 +131,11 @@ impl Model {
         self.last_version
     }
 
+    /// Counts all versions up to this one as given: the next must be above.
+    pub fn versions_given_upto(&mut self, version: u64) {
+        self.last_version = self.last_version.max(version);
+    }
+
     /// The model of a store whose content was read.
     #[must_use]
     pub fn of(namespaces: BTreeMap<String, Records>) -> Model {

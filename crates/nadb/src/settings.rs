@@ -71,7 +71,7 @@ fn unix_ms(at: SystemTime) -> u64 {
 
 /// What a put did. One whose expiry was already past acted as a delete, which may do without a version.
 pub(crate) fn written(outcome: &Outcome) -> Written {
-    Written::new(outcome.version.unwrap_or(0), !outcome.existed)
+    Written::new(outcome.version.unwrap_or(0), outcome.exists && !outcome.existed)
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use nadb_core::{
-    Durability, Entropy, Error, Location, ManualClock, NamespaceId, Result, SeededEntropy, Seq,
-};
+use nadb_core::{Durability, Entropy, Error, Location, ManualClock, NamespaceId, Result, SeededEntropy, Seq};
 use nadb_log::{
     FrameBody, Log, LogOptions, Placed, Publish, RecordFields, RecordKind, RecordRef, Segment, Visit,
     segment_path,
@@ -89,6 +87,10 @@ pub(crate) struct Row {
 struct Shown(Vec<Row>);
 
 impl Visit for Shown {
+    fn begin(&mut self, _hash_seed: u64) {
+        assert!(self.0.is_empty());
+    }
+
     fn record(&mut self, record: &RecordRef<'_>, at: Location, _segment: &Arc<Segment>) -> Result<()> {
         let key = String::from_utf8(record.key.to_vec()).unwrap();
         assert_eq!(record.value, value_of(&key, record.value.len()), "{key} has another key's value");
@@ -149,9 +151,7 @@ impl Store {
 
     /// Puts `count` keys that begin with `prefix`, none of them synced.
     pub(crate) fn put_many(&self, prefix: &str, count: usize) -> Vec<Placed> {
-        (0..count)
-            .map(|n| self.put(&format!("{prefix}{n:02}"), Durability::Flushed).unwrap())
-            .collect()
+        (0..count).map(|n| self.put(&format!("{prefix}{n:02}"), Durability::Flushed).unwrap()).collect()
     }
 
     pub(crate) fn published(&self) -> Vec<(Seq, Location)> {

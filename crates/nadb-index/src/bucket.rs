@@ -1,0 +1,226 @@
+//! A small hash table of at most 64 KiB: the unit that grows, splits, and is moved at one time.
+//!
+//! Slots stand in groups of eight with a control byte each, as in Swiss tables (Kulukundis, "Designing a fast, efficient,
+//! cache-friendly hash table, step by step", CppCon 2017). A group's eight control bytes are compared at once in one 64-bit
+//! word. Unlike there, the number of groups is any number, and a table grows by one eighth: that is what keeps memory close to
+//! what the entries need.
+
+use nadb_core::Location;
+
+/// Groups of a bucket that splits rather than grows: 448 · 8 · 17 bytes are 59.5 KiB.
+pub(crate) const GROUPS_MAX: usize = 448;
+const GROUP: usize = 8;
+/// Of eight slots of a group, this many are used on average when a bucket is full.
+const USED_MAX: usize = 7;
+
+const EMPTY: u8 = 0;
+const DELETED: u8 = 1;
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// What of a key's hash an entry keeps: 32 bits in its slot and seven in its control byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub(crate) hash: u32,
+    /// The highest bit is set: neither empty nor deleted.
+    pub(crate) control: u8,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    at: Location,
+}
+
+const VACANT: Slot = Slot { hash: 0, at: Location { segment: nadb_core::SegmentId(0), offset: 0, len: 0 } };
+
+/// A bucket: entries whose hashes have the same first bits.
+#[derive(Debug, Default)]
+pub(crate) struct Bucket {
+    controls: Vec<[u8; GROUP]>,
+    slots: Vec<[Slot; GROUP]>,
+    len: usize,
+    deleted: usize,
+}
+
+impl Bucket {
+    fn with_groups(groups: usize) -> Bucket {
+        Bucket {
+            controls: vec![[EMPTY; GROUP]; groups],
+            slots: vec![[VACANT; GROUP]; groups],
+            len: 0,
+            deleted: 0,
+        }
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.controls.len()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.controls.capacity() * GROUP + self.slots.capacity() * size_of::<[Slot; GROUP]>()
+    }
+
+    /// Whether nothing fits in any more without [`Bucket::grow`] or a split.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len + self.deleted >= self.groups() * USED_MAX
+    }
+
+    /// The groups in which an entry with this hash may stand, in the order in which they are tried.
+    fn probe(&self, hash: u32) -> impl Iterator<Item = (usize, u64, &[Slot; GROUP])> {
+        let groups = self.groups();
+        let spread = u64::from(hash.wrapping_mul(0x9E37_79B1));
+        let first = usize::try_from((spread * groups as u64) >> 32).unwrap_or_default();
+        let in_order = (first..groups).chain(0..first);
+        in_order.map_while(|group| {
+            let controls = self.controls.get(group)?;
+            Some((group, u64::from_le_bytes(*controls), self.slots.get(group)?))
+        })
+    }
+
+    /// The entries that `is_match` accepts among those with this tag: group, place in it, location.
+    fn matches(&self, tag: Tag) -> impl Iterator<Item = (usize, usize, Location)> {
+        let mut may_go_on = true;
+        let groups = self.probe(tag.hash).take_while(move |(_, controls, _)| {
+            let go_on = may_go_on;
+            may_go_on = !has_byte(*controls, EMPTY);
+            go_on
+        });
+        groups.flat_map(move |(group, controls, slots)| {
+            bytes_equal(controls, tag.control).filter_map(move |place| {
+                slots.get(place).filter(|slot| slot.hash == tag.hash).map(|slot| (group, place, slot.at))
+            })
+        })
+    }
+
+    pub(crate) fn find(&self, tag: Tag) -> impl Iterator<Item = Location> {
+        self.matches(tag).map(|(_, _, at)| at)
+    }
+
+    fn position(&self, tag: Tag, at: Location) -> Option<(usize, usize)> {
+        self.matches(tag).find(|found| found.2 == at).map(|(group, place, _)| (group, place))
+    }
+
+    /// Adds an entry; the bucket is not full.
+    pub(crate) fn insert(&mut self, tag: Tag, at: Location) {
+        let free = self.probe(tag.hash).find_map(|(group, controls, _)| {
+            // Neither an empty nor a deleted control byte has its highest bit set.
+            let free = !controls & HIGH_BITS;
+            (free != 0).then(|| (group, free.trailing_zeros() as usize / 8))
+        });
+        if let Some((group, place)) = free {
+            if self.controls.get(group).and_then(|controls| controls.get(place)) == Some(&DELETED) {
+                self.deleted -= 1;
+            }
+            self.put(group, place, tag.control, Slot { hash: tag.hash, at });
+            self.len += 1;
+        }
+    }
+
+    fn put(&mut self, group: usize, place: usize, control: u8, slot: Slot) {
+        if let Some(controls) = self.controls.get_mut(group).and_then(|controls| controls.get_mut(place)) {
+            *controls = control;
+        }
+        if let Some(slots) = self.slots.get_mut(group).and_then(|slots| slots.get_mut(place)) {
+            *slots = slot;
+        }
+    }
+
+    /// Moves an entry; says whether it was at `old`.
+    pub(crate) fn replace(&mut self, tag: Tag, old: Location, new: Location) -> bool {
+        let Some((group, place)) = self.position(tag, old) else { return false };
+        self.put(group, place, tag.control, Slot { hash: tag.hash, at: new });
+        true
+    }
+
+    /// Removes an entry; says whether it was at `old`.
+    pub(crate) fn remove(&mut self, tag: Tag, old: Location) -> bool {
+        let Some((group, place)) = self.position(tag, old) else { return false };
+        // Where the group has an empty place, no search goes past it, so this place may be empty, too.
+        let ends_here = self.controls.get(group).is_some_and(|controls| controls.contains(&EMPTY));
+        self.put(group, place, if ends_here { EMPTY } else { DELETED }, VACANT);
+        self.deleted += usize::from(!ends_here);
+        self.len -= 1;
+        true
+    }
+
+    /// Every entry.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Tag, Location)> {
+        self.controls.iter().flatten().zip(self.slots.iter().flatten()).filter_map(|(&control, slot)| {
+            (control & 0x80 != 0).then_some((Tag { hash: slot.hash, control }, slot.at))
+        })
+    }
+
+    /// Makes room: without what was deleted, and by one eighth larger where that is not enough.
+    pub(crate) fn grow(&mut self) {
+        let groups = self.groups();
+        let is_mostly_deleted = self.deleted > self.len / 8;
+        let wanted = if is_mostly_deleted { groups } else { groups + (groups / 8).max(1) };
+        let mut grown = Bucket::with_groups(wanted);
+        self.entries().for_each(|(tag, at)| grown.insert(tag, at));
+        *self = grown;
+    }
+
+    /// Whether some bit of the hashes tells its entries apart.
+    pub(crate) fn can_split(&self) -> bool {
+        let mut hashes = self.entries().map(|(tag, _)| tag.hash);
+        let first = hashes.next();
+        hashes.any(|hash| Some(hash) != first)
+    }
+
+    /// Takes the entries apart by one bit of the hash: what has it goes into the new bucket.
+    pub(crate) fn split(&mut self, bit: u32) -> Bucket {
+        let has_bit = |tag: &Tag| tag.hash & bit != 0;
+        let count = self.entries().filter(|(tag, _)| has_bit(tag)).count();
+        let room = |entries: usize| Bucket::with_groups(entries * 2 / 13 + 1);
+        let (mut with, mut without) = (room(count), room(self.len - count));
+        for (tag, at) in self.entries() {
+            let side = if has_bit(&tag) { &mut with } else { &mut without };
+            side.insert(tag, at);
+        }
+        *self = without;
+        with
+    }
+}
+
+/// Places whose byte is `byte`, lowest first. Above a true one there may be a false one, which the caller's comparison of
+/// the hash refuses.
+fn bytes_equal(word: u64, byte: u8) -> impl Iterator<Item = usize> {
+    let mut found = zero_bytes(word ^ (LOW_BITS * u64::from(byte)));
+    std::iter::from_fn(move || {
+        let place = (found != 0).then(|| found.trailing_zeros() as usize / 8);
+        found &= found.wrapping_sub(1);
+        place
+    })
+}
+
+fn has_byte(word: u64, byte: u8) -> bool {
+    zero_bytes(word ^ (LOW_BITS * u64::from(byte))) != 0
+}
+
+/// The high bit of every zero byte, exact for the lowest one (Warren, "Hacker's Delight", 6-1).
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_bytes_are_found_lowest_first() {
+        let word = u64::from_le_bytes([0x81, 0, 0x93, 0x81, 1, 0xFF, 0x80, 0x93]);
+        assert_eq!(bytes_equal(word, 0x93).collect::<Vec<_>>(), [2, 7]);
+        assert_eq!(bytes_equal(word, 0x81).next(), Some(0));
+        assert_eq!(bytes_equal(word, 0x99).count(), 0);
+        assert!(has_byte(word, EMPTY) && !has_byte(word | 0x8000, EMPTY));
+    }
+
+    #[test]
+    fn a_bucket_without_groups_is_full_and_finds_nothing() {
+        let bucket = Bucket::default();
+        assert!(bucket.is_full());
+        assert_eq!(bucket.find(Tag { hash: 1, control: 0x81 }).count(), 0);
+        assert!(!bucket.can_split());
+    }
+}

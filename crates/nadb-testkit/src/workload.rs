@@ -1,0 +1,645 @@
+//! Scripted workloads: steps made from a seed, and the runner that takes a store and its model through them side by side.
+//!
+//! Everything is deterministic: the same seed makes the same steps, and the same steps on the same disk make the same calls.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nadb_core::{
+    Action, Add, Append, Attrs, Clock, Compression, Condition, Durability, Error, ErrorKind, ExpiryUpdate,
+    ManualClock, Max, Merge, MergeOperator, Operation, Outcome, Put, SeededEntropy, Tags, TagsUpdate,
+};
+use nadb_engine::{Engine, Options};
+use nadb_vfs::Fs;
+
+use crate::dice::Dice;
+use crate::model::{Model, Planned, Record, Records};
+
+/// Where the stores of the tests stand.
+pub const DIR: &str = "/db/store";
+/// What the clocks of the tests show first.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// Which version an operation names, as the model has it when its turn comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionIs {
+    /// The operation's own condition stands.
+    Unnamed,
+    /// The version that the key has: the condition holds, unless the key is absent.
+    Current,
+    /// Another version.
+    Wrong,
+}
+
+/// One operation of a step.
+#[derive(Debug, Clone)]
+pub struct Op {
+    /// What is done.
+    pub operation: Operation<'static>,
+    /// Which version its condition names.
+    pub version: VersionIs,
+}
+
+/// One step of a workload.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Opens the store, the first time a new one.
+    Open,
+    /// Closes it in order.
+    Close,
+    /// Writes a batch.
+    Write(Vec<Op>, Option<Durability>),
+    /// Drops a namespace.
+    Drop(&'static str),
+    /// Makes everything durable.
+    Flush,
+    /// Does what the background thread does.
+    Maintain,
+    /// Moves the wall clock by milliseconds, also back.
+    Clock(i64),
+    /// Reads a key in every way there is.
+    Get(&'static str, Vec<u8>),
+    /// Lists a namespace.
+    Scan(&'static str),
+}
+
+/// What a step that succeeded has promised of itself and all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Nothing.
+    Nothing,
+    /// It survives the end of the process.
+    Flushed,
+    /// It survives a power cut.
+    Durable,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The store said that it could not; the model is as before.
+    Store(Error),
+    /// The store gave an answer that is not the model's.
+    Wrong(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Store(error) => write!(f, "{error:?}"),
+            Trouble::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+/// The options of a store under test; none of them may change an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Bytes of a segment.
+    pub memtable_size: u64,
+    /// Bytes of buffered frames.
+    pub buffer_size: usize,
+    /// Whether values are compressed.
+    pub compression: Compression,
+    /// The class of writes that name none.
+    pub durability: Durability,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            memtable_size: 4096,
+            buffer_size: 1024,
+            compression: Compression::Snappy,
+            durability: Durability::Flushed,
+        }
+    }
+}
+
+/// A store and its model.
+#[derive(Debug)]
+pub struct Runner {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    setup: Setup,
+    clock: Arc<ManualClock>,
+    entropy: Arc<SeededEntropy>,
+    engine: Option<Engine>,
+    create: bool,
+    /// What the store must hold.
+    pub model: Model,
+    /// What the store may hold instead, with versions still open, where a write ended in an error that leaves it open.
+    pub unanswered: Option<Model>,
+}
+
+impl Runner {
+    /// Of a store in [`DIR`] that is not open yet. The seed is that of its randomness: no two lives of a store may share one.
+    #[must_use]
+    pub fn new(fs: Arc<dyn Fs>, setup: Setup, seed: u64, model: Model) -> Runner {
+        Runner {
+            fs,
+            dir: PathBuf::from(DIR),
+            setup,
+            clock: Arc::new(ManualClock::new(START_MS)),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            engine: None,
+            create: true,
+            model,
+            unanswered: None,
+        }
+    }
+
+    /// The same in another folder.
+    #[must_use]
+    pub fn in_dir(mut self, dir: &Path) -> Runner {
+        self.dir = dir.to_path_buf();
+        self
+    }
+
+    /// The same with a clock that shows this.
+    #[must_use]
+    pub fn at_time(self, now_ms: u64) -> Runner {
+        self.clock.set_ms(now_ms);
+        self
+    }
+
+    /// From now on a store that is missing is an error.
+    #[must_use]
+    pub fn must_exist(mut self, must: bool) -> Runner {
+        self.create = !must;
+        self
+    }
+
+    /// The time on the store's clock.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// From now on the store has these options: they count when it is opened again.
+    pub fn set_setup(&mut self, setup: Setup) {
+        self.setup = setup;
+    }
+
+    /// Goes on with another file system: the one that a crash left.
+    pub fn set_fs(&mut self, fs: Arc<dyn Fs>) {
+        self.engine = None;
+        self.fs = fs;
+    }
+
+    /// The open store.
+    ///
+    /// # Errors
+    /// `Wrong` where none is open.
+    pub fn engine(&self) -> Result<&Engine, Trouble> {
+        self.engine.as_ref().ok_or_else(|| Trouble::Wrong("the store is not open".to_owned()))
+    }
+
+    /// The highest number that readers may have seen; 0 where no store is open.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.engine.as_ref().and_then(|engine| engine.stats().ok()).map_or(0, |stats| stats.published_seq)
+    }
+
+    /// Whether the store is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Lets go of the store without an end in order, as far as a process can do that to itself: the disk should be dead.
+    pub fn abandon(&mut self) {
+        self.engine = None;
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::default();
+        options.memtable_size = self.setup.memtable_size;
+        options.buffer_size = self.setup.buffer_size;
+        options.compression = self.setup.compression;
+        options.durability = self.setup.durability;
+        options.create = self.create;
+        options.background = false;
+        options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        options.entropy = Arc::clone(&self.entropy) as Arc<dyn nadb_core::Entropy>;
+        options
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn open(&mut self) -> Result<(), Trouble> {
+        self.engine = Some(Engine::open(Arc::clone(&self.fs), &self.dir, self.options())?);
+        self.create = false;
+        Ok(())
+    }
+
+    /// Takes store and model through one step.
+    ///
+    /// # Errors
+    /// `Store` with what the store answered (the model is then as before), or `Wrong`.
+    pub fn step(&mut self, step: &Step) -> Result<Promise, Trouble> {
+        self.unanswered = None;
+        match step {
+            Step::Open => self.open().map(|()| Promise::Durable),
+            Step::Close => {
+                let closed = self.engine()?.close();
+                self.engine = None;
+                Ok(closed.map(|()| Promise::Durable)?)
+            }
+            Step::Flush => Ok(self.engine()?.flush().map(|()| Promise::Durable)?),
+            Step::Maintain => Ok(self.engine()?.maintain().map(|()| Promise::Durable)?),
+            Step::Clock(by_ms) => {
+                self.clock.set_ms(self.clock.now_ms().saturating_add_signed(*by_ms));
+                Ok(Promise::Nothing)
+            }
+            Step::Drop(name) => self.drop_namespace(name),
+            Step::Write(ops, durability) => self.write(ops, *durability),
+            Step::Get(name, key) => self.get(name, key).map(|()| Promise::Nothing),
+            Step::Scan(name) => self.scan(name).map(|()| Promise::Nothing),
+        }
+    }
+
+    fn promised(&self, durability: Option<Durability>) -> Promise {
+        match durability.unwrap_or(self.setup.durability) {
+            Durability::Buffered => Promise::Nothing,
+            Durability::Flushed => Promise::Flushed,
+            Durability::Synced => Promise::Durable,
+        }
+    }
+
+    fn drop_namespace(&mut self, name: &str) -> Result<Promise, Trouble> {
+        let mut next = self.model.clone();
+        let was_there = next.drop_namespace(name);
+        match self.engine()?.drop_namespace(name) {
+            Ok(answer) if answer == was_there => {
+                self.model = next;
+                Ok(self.promised(None))
+            }
+            Ok(answer) => Err(Trouble::Wrong(format!("drop of {name}: expected {was_there}, got {answer}"))),
+            Err(error) => {
+                self.unanswered = Some(next);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn write(&mut self, ops: &[Op], durability: Option<Durability>) -> Result<Promise, Trouble> {
+        let batch: Vec<_> = ops.iter().map(|op| self.resolved(op)).collect();
+        let planned = self.model.plan(&batch, self.now_ms());
+        let answer = self.engine()?.write(&batch, durability);
+        match (planned, answer) {
+            (Planned::Done(pending), Ok(outcomes)) => {
+                self.model = pending.answered(&outcomes).map_err(Trouble::Wrong)?;
+                Ok(self.promised(durability))
+            }
+            (Planned::Refused(kind), Err(error)) if error.kind() == kind => Ok(Promise::Nothing),
+            (Planned::Refused(kind), Ok(outcomes)) => {
+                Err(Trouble::Wrong(format!("expected {kind:?}, got {outcomes:?} for {batch:?}")))
+            }
+            (Planned::Done(pending), Err(error)) => {
+                self.unanswered = Some(pending.unanswered());
+                let wrong = matches!(
+                    error.kind(),
+                    ErrorKind::PreconditionFailed { .. } | ErrorKind::InvalidInput | ErrorKind::Limit
+                );
+                match wrong {
+                    true => Err(Trouble::Wrong(format!("unexpected {error:?} for {batch:?}"))),
+                    false => Err(error.into()),
+                }
+            }
+            (Planned::Refused(_), Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn resolved(&self, op: &Op) -> Operation<'static> {
+        let mut operation = op.operation.clone();
+        let stored = self.model.records(&operation.namespace).and_then(|all| all.get(&*operation.key));
+        let version = stored.and_then(|record| record.version).unwrap_or(7);
+        match op.version {
+            VersionIs::Unnamed => {}
+            VersionIs::Current => operation.condition = Condition::IfVersion(version),
+            VersionIs::Wrong => operation.condition = Condition::IfVersion(version ^ 1),
+        }
+        operation
+    }
+
+    fn get(&self, name: &str, key: &[u8]) -> Result<(), Trouble> {
+        let engine = self.engine()?;
+        let expected = self.model.visible(name, key, self.now_ms());
+        let value = engine.get(name, key)?.map(|value| value.to_vec());
+        let entry = engine.get_entry(name, key)?.map(Record::of);
+        let metadata = engine.metadata(name, key)?;
+        let there = engine.contains(name, key)?;
+        let as_expected = value.as_ref() == expected.map(|record| &record.value)
+            && entry.as_ref() == expected
+            && there == expected.is_some()
+            && metadata.map(|metadata| metadata.version) == expected.and_then(|record| record.version);
+        match as_expected {
+            true => Ok(()),
+            false => Err(Trouble::Wrong(format!(
+                "get {name}/{}: expected {expected:?}, got {entry:?}, contains {there}",
+                key.escape_ascii()
+            ))),
+        }
+    }
+
+    fn scan(&self, name: &str) -> Result<(), Trouble> {
+        let found = self.read_namespace(name)?;
+        let now_ms = self.now_ms();
+        let mut expected = self.model.records(name).cloned().unwrap_or_default();
+        expected.retain(|_, record| record.is_visible(now_ms));
+        match found == expected {
+            true => Ok(()),
+            false => Err(Trouble::Wrong(format!(
+                "scan of {name}: expected {:?}, got {:?}",
+                expected.keys().map(|key| key.escape_ascii().to_string()).collect::<Vec<_>>(),
+                found.keys().map(|key| key.escape_ascii().to_string()).collect::<Vec<_>>(),
+            ))),
+        }
+    }
+
+    fn read_namespace(&self, name: &str) -> Result<Records, Trouble> {
+        let mut found = Records::new();
+        let mut last: Option<Vec<u8>> = None;
+        for entry in self.engine()?.scan(name, (Bound::Unbounded, Bound::Unbounded))? {
+            let entry = entry?;
+            if last.as_ref().is_some_and(|last| *last >= entry.key) {
+                return Err(Trouble::Wrong(format!("the scan of {name} is out of order")));
+            }
+            last = Some(entry.key.clone());
+            found.insert(entry.key.clone(), Arc::new(Record::of(entry)));
+        }
+        Ok(found)
+    }
+
+    /// All that the store holds, read at a time before every expiry, so that nothing hides behind one.
+    ///
+    /// # Errors
+    /// `Store`, or `Wrong` where the counts of keys are.
+    pub fn content(&self) -> Result<Model, Trouble> {
+        let now_ms = self.now_ms();
+        self.clock.set_ms(0);
+        let content = self.read_all();
+        self.clock.set_ms(now_ms);
+        content
+    }
+
+    fn read_all(&self) -> Result<Model, Trouble> {
+        let mut all = BTreeMap::new();
+        for info in self.engine()?.namespaces()? {
+            let records = self.read_namespace(&info.name)?;
+            if records.len() as u64 != info.keys {
+                return Err(Trouble::Wrong(format!(
+                    "{} has {} keys, but says {}",
+                    info.name,
+                    records.len(),
+                    info.keys
+                )));
+            }
+            all.insert(info.name, records);
+        }
+        Ok(Model::of(all))
+    }
+
+    /// Compares the whole store with the model.
+    ///
+    /// # Errors
+    /// `Store`, or `Wrong` with the first difference.
+    pub fn check_content(&self) -> Result<(), Trouble> {
+        match self.model.difference(&self.content()?) {
+            None => Ok(()),
+            Some(difference) => Err(Trouble::Wrong(format!("model and store differ: {difference}"))),
+        }
+    }
+
+    /// Reads every byte and compares the index with one that is rebuilt.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn verify(&self) -> Result<(), Trouble> {
+        self.engine()?.verify()?;
+        Ok(())
+    }
+}
+
+/// Names of the namespaces that workloads use.
+pub const NAMESPACES: [&str; 3] = ["app/users", "counters", "temp"];
+
+/// A script that opens a store, does `len` steps of every sort, closes and opens it twice between, and leaves it open.
+#[must_use]
+pub fn script(seed: u64, len: usize) -> Vec<Step> {
+    let mut random = Dice::new(seed);
+    let mut steps = vec![Step::Open];
+    for at in 1..=len {
+        if at == len / 3 || at == 2 * len / 3 {
+            steps.extend([Step::Close, Step::Open]);
+        }
+        steps.push(random_step(&mut random));
+        // A namespace that goes comes back under the same name, with some of the same keys.
+        if let Some(&Step::Drop(name)) = steps.last() {
+            let again = put_op(&mut random, name);
+            steps.push(Step::Write(vec![again], class(&mut random)));
+        }
+    }
+    steps
+}
+
+/// A short script for a store that is open: what a process does that goes on after a crash.
+#[must_use]
+pub fn short_script(seed: u64) -> Vec<Step> {
+    let mut random = Dice::new(seed);
+    let name = *random.pick(&NAMESPACES);
+    let synced = Some(Durability::Synced);
+    let mut steps = vec![
+        Step::Write(vec![put_op(&mut random, name)], synced),
+        Step::Write(vec![put_op(&mut random, name)], Some(Durability::Buffered)),
+        Step::Write(random_batch(&mut random), synced),
+        Step::Drop(name),
+        Step::Write(vec![put_op(&mut random, name)], class(&mut random)),
+        Step::Maintain,
+        Step::Maintain,
+    ];
+    for _ in 0..4 {
+        steps.push(random_step(&mut random));
+    }
+    steps.push(Step::Write(vec![large_op(&mut random)], class(&mut random)));
+    steps.push(Step::Write(random_batch(&mut random), synced));
+    steps.push(Step::Close);
+    steps.push(Step::Open);
+    steps.push(Step::Write(random_batch(&mut random), synced));
+    steps
+}
+
+/// One step of any sort but opening and closing.
+pub fn random_step(random: &mut Dice) -> Step {
+    let name = *random.pick(&NAMESPACES);
+    match random.below(100) {
+        0..=29 => Step::Write(vec![put_op(random, name)], class(random)),
+        30..=41 => Step::Write(random_batch(random), class(random)),
+        42..=51 => Step::Write(vec![conditional_op(random, name)], class(random)),
+        52..=59 => Step::Write(vec![merge_op(random)], class(random)),
+        60..=67 => Step::Write(vec![delete_op(random, name)], class(random)),
+        68..=71 => Step::Write(vec![large_op(random)], class(random)),
+        72..=77 => Step::Clock(clock_step(random)),
+        78..=83 => Step::Get(name, key(random)),
+        84..=86 => Step::Scan(name),
+        87..=89 => Step::Drop(name),
+        90..=92 => Step::Flush,
+        _ => Step::Maintain,
+    }
+}
+
+fn class(random: &mut Dice) -> Option<Durability> {
+    match random.below(10) {
+        0..=3 => Some(Durability::Buffered),
+        4..=6 => Some(Durability::Flushed),
+        7 => Some(Durability::Synced),
+        _ => None,
+    }
+}
+
+fn clock_step(random: &mut Dice) -> i64 {
+    let ms = i64::try_from(random.below(20_000)).unwrap_or_default();
+    if random.chance(35) { -ms } else { ms }
+}
+
+fn key(random: &mut Dice) -> Vec<u8> {
+    format!("key:{:02}", random.below(24)).into_bytes()
+}
+
+fn value(random: &mut Dice) -> Vec<u8> {
+    let len = match random.below(10) {
+        0 => 0,
+        1..=7 => random.below(120),
+        _ => 300 + random.below(900),
+    };
+    bytes(random, len)
+}
+
+/// Bytes that compress, or that do not.
+fn bytes(random: &mut Dice, len: u64) -> Vec<u8> {
+    let noise = random.chance(50);
+    let start = random.next_u64();
+    (0..len).map(|at| (if noise { random.next_u64() } else { start ^ (at / 16) }).to_le_bytes()[0]).collect()
+}
+
+fn op(name: &'static str, key: Vec<u8>, action: Action<'static>) -> Op {
+    Op { operation: Operation::new(name, key, action), version: VersionIs::Unnamed }
+}
+
+fn random_put(random: &mut Dice, value: Vec<u8>) -> Put<'static> {
+    let mut put = Put::new(value);
+    if random.chance(40) {
+        let all = ["user", "premium", "eu", "us", "banned"];
+        let some: Vec<&str> = all.into_iter().filter(|_| random.chance(40)).collect();
+        put.tags = Tags::new(some).map(TagsUpdate::Replace).unwrap_or_default();
+    } else if random.chance(30) {
+        put.tags = TagsUpdate::Keep;
+    }
+    put.expiry = match random.below(10) {
+        0 => ExpiryUpdate::After(Duration::from_millis(1 + random.below(15_000))),
+        1 => ExpiryUpdate::AtMs(START_MS + random.below(40_000)),
+        2 => ExpiryUpdate::Keep,
+        _ => ExpiryUpdate::Never,
+    };
+    if random.chance(20) {
+        put.content_type = Some("text/plain".into());
+        put.attrs = Attrs::new([("owner", "alice"), ("lang", "de")]).unwrap_or_default();
+    }
+    put
+}
+
+fn put_op(random: &mut Dice, name: &'static str) -> Op {
+    let value = value(random);
+    let key = key(random);
+    op(name, key, Action::Put(random_put(random, value)))
+}
+
+/// A value that does not fit into what is left of a segment.
+fn large_op(random: &mut Dice) -> Op {
+    let len = 1500 + random.below(5000);
+    let value = bytes(random, len);
+    let key = key(random);
+    op("app/users", key, Action::Put(Put::new(value)))
+}
+
+fn delete_op(random: &mut Dice, name: &'static str) -> Op {
+    op(name, key(random), Action::Delete)
+}
+
+fn merge_op(random: &mut Dice) -> Op {
+    let operator: Arc<dyn MergeOperator> = match random.below(4) {
+        0 => Arc::new(Append),
+        1 => Arc::new(Max),
+        _ => Arc::new(Add),
+    };
+    let operand = random.below(50).to_string().into_bytes();
+    let key = format!("n{}", random.below(3)).into_bytes();
+    op("counters", key, Action::Merge(Merge { operator, operand: operand.into() }))
+}
+
+fn conditional_op(random: &mut Dice, name: &'static str) -> Op {
+    let mut op = if random.chance(30) { delete_op(random, name) } else { put_op(random, name) };
+    match random.below(4) {
+        0 => op.operation.condition = Condition::IfAbsent,
+        1 => op.operation.condition = Condition::IfPresent,
+        2 => op.version = VersionIs::Current,
+        _ => op.version = VersionIs::Wrong,
+    }
+    op
+}
+
+/// Several operations over several namespaces, sometimes on the same key twice, sometimes with a condition.
+pub fn random_batch(random: &mut Dice) -> Vec<Op> {
+    let mut ops: Vec<Op> = Vec::new();
+    for _ in 0..2 + random.below(5) {
+        let name = *random.pick(&NAMESPACES);
+        ops.push(match random.below(12) {
+            0..=6 => put_op(random, name),
+            7..=9 => delete_op(random, name),
+            10 => op("counters", b"n0".to_vec(), add(random.below(9))),
+            _ => conditional_op(random, name),
+        });
+    }
+    if random.chance(30)
+        && let Some(first) = ops.first().cloned()
+    {
+        let value = value(random);
+        let put = Action::Put(random_put(random, value));
+        ops.push(Op { operation: Operation { action: put, condition: Condition::Always, ..first.operation }, version: VersionIs::Unnamed });
+    }
+    ops
+}
+
+fn add(by: u64) -> Action<'static> {
+    Action::Merge(Merge { operator: Arc::new(Add), operand: by.to_string().into_bytes().into() })
+}
+
+/// A put of a small value, for tests that write out their steps.
+#[must_use]
+pub fn set(name: &'static str, key: &str, value: &[u8]) -> Op {
+    op(name, key.as_bytes().to_vec(), Action::Put(Put::new(value.to_vec())))
+}
+
+/// A delete, for tests that write out their steps.
+#[must_use]
+pub fn delete(name: &'static str, key: &str) -> Op {
+    op(name, key.as_bytes().to_vec(), Action::Delete)
+}
+
+/// Outcomes that made a record.
+#[must_use]
+pub fn versions(outcomes: &[Outcome]) -> Vec<u64> {
+    outcomes.iter().filter_map(|outcome| outcome.version).collect()
+}

@@ -1,0 +1,304 @@
+//! Damage of the medium: every byte flipped, every file cut at every length or extended, files missing and exchanged. The
+//! store refuses with an error that names file and offset, and touches nothing; or it opens, and everything it answers is
+//! right. Which of the two is known beforehand from the frames that are left.
+
+mod sample;
+
+use std::path::Path;
+
+use nadb_core::{Action, ErrorKind, Operation, Put};
+use nadb_engine::Engine;
+use nadb_log::{FrameKind, SEGMENT_HEADER};
+use nadb_vfs::{Fs, MemFs};
+
+use sample::{DIR, Files, FrameAt, Sample, Verdict, all_keys, disk, files, open, state};
+
+const HEADER: usize = SEGMENT_HEADER as usize;
+
+#[test]
+fn corruption_the_sample_has_what_it_is_for() {
+    for (sample, is_closed) in [(Sample::closed(), true), (Sample::killed(), false)] {
+        assert!(sample.written_segments().len() >= 3, "{:?}", sample.segments());
+        assert_eq!(sample.manifest.clean.is_some(), is_closed);
+        let marks = sample.frames.iter().filter(|frame| frame.kind == FrameKind::EndMark).count();
+        assert!(marks >= 2, "{marks} end marks");
+        let undamaged = sample.verdict(|_| true);
+        assert_eq!(undamaged.last_seq, sample.newest());
+        assert_eq!(undamaged.durable_upto == undamaged.last_seq, is_closed, "{undamaged:?}");
+        expect(&sample, &sample.files, Expected::Opens(undamaged.last_seq), || "undamaged".into());
+        let entries = sample.state_at(sample.newest()).entries.values();
+        assert!(entries.clone().any(|entry| entry.metadata.stored_size < entry.metadata.size));
+        assert!(entries.clone().any(|entry| entry.metadata.expires_ms.is_some()));
+        assert!(entries.clone().any(|entry| entry.metadata.tags.len() == 3));
+        let bytes: usize = sample.files.values().map(Vec::len).sum();
+        println!("{} files, {bytes} bytes, {} frames", sample.files.len(), sample.frames.len());
+    }
+}
+
+#[test]
+fn corruption_every_byte_flipped_of_a_closed_store() {
+    flip_every_byte(&Sample::closed());
+}
+
+#[test]
+fn corruption_every_byte_flipped_of_a_killed_store() {
+    flip_every_byte(&Sample::killed());
+}
+
+#[test]
+fn corruption_every_file_cut_at_every_length_of_a_closed_store() {
+    cut_at_every_length(&Sample::closed());
+}
+
+#[test]
+fn corruption_every_file_cut_at_every_length_of_a_killed_store() {
+    cut_at_every_length(&Sample::killed());
+}
+
+#[test]
+fn corruption_every_file_extended() {
+    for sample in [Sample::closed(), Sample::killed()] {
+        for name in sample.files.keys() {
+            let own = &sample.files[name];
+            let first_frame = sample.frames.iter().find(|frame| frame.file == *name && frame.last_seq.0 > 0);
+            let repeated = first_frame.map_or_else(Vec::new, |frame| own[frame.from..frame.to].to_vec());
+            let noise: Vec<u8> = (0..900u32).map(|n| (n * n >> 3) as u8 | 1).collect();
+            let tails = [vec![0], vec![1], vec![0; 700], vec![0; 5000], noise, own.clone(), repeated];
+            for (index, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.is_empty()) {
+                let mut damaged = sample.files.clone();
+                damaged.get_mut(name).unwrap().extend_from_slice(tail);
+                let expected = match name.as_str() {
+                    "MANIFEST" => Expected::Refuses(name.clone()),
+                    _ => Expected::Opens(sample.newest()),
+                };
+                expect(&sample, &damaged, expected, || format!("{name} with tail {index}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn corruption_under_an_open_store_is_never_an_answer() {
+    let sample = Sample::closed();
+    let fs = disk(&sample.files);
+    let engine = open(&fs, 3).unwrap();
+    let right = sample.state_at(sample.newest());
+    for name in sample.written_segments() {
+        let path = Path::new(DIR).join(&name);
+        let file = fs.open_write(&path).unwrap();
+        for (offset, byte) in sample.files[&name].iter().enumerate() {
+            file.write_all_at(&[byte ^ 1 << (offset % 8)], offset as u64).unwrap();
+            let what = || format!("byte {offset} of {name}");
+            let mut refused = 0;
+            for (namespace, key) in &sample.keys {
+                match engine.get_entry(namespace, key) {
+                    Ok(found) => assert_eq!(
+                        found.as_ref(),
+                        right.entries.get(&(namespace.clone(), key.clone())),
+                        "{}",
+                        what()
+                    ),
+                    Err(error) => {
+                        refused += 1;
+                        assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(&*path)), "{}", what());
+                        assert!(error.offset().unwrap() <= offset as u64, "{}: {error}", what());
+                    }
+                }
+            }
+            // Hashes of 4 bits make readers meet records that are not theirs.
+            assert!(refused <= 1 || cfg!(nadb_hash_bits_4), "{}: {refused} keys refused", what());
+            for (namespace, _) in &right.namespaces {
+                match engine.scan(namespace, all_keys()).and_then(|scan| scan.collect::<Result<Vec<_>, _>>()) {
+                    Ok(found) => {
+                        let expected = right.entries.iter().filter(|((have, _), _)| have == namespace);
+                        assert!(found.iter().eq(expected.map(|(_, entry)| entry)), "{}", what());
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{}", what()),
+                }
+            }
+            let error = engine.verify().err().unwrap_or_else(|| panic!("verify missed {}", what()));
+            assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(&*path)), "{}", what());
+            assert!(error.offset().unwrap() <= offset as u64, "{}: {error}", what());
+            file.write_all_at(&[*byte], offset as u64).unwrap();
+        }
+    }
+    engine.verify().unwrap();
+}
+
+#[test]
+fn corruption_of_the_manifest_or_a_spare_under_an_open_store_is_found_by_verify() {
+    let sample = Sample::killed();
+    let fs = disk(&sample.files);
+    let engine = open(&fs, 3).unwrap();
+    let now = files(&fs);
+    for name in now.keys() {
+        let path = Path::new(DIR).join(name);
+        let file = fs.open_write(&path).unwrap();
+        for offset in (0..now[name].len()).filter(|offset| name == "MANIFEST" || *offset < HEADER) {
+            let byte = now[name][offset];
+            file.write_all_at(&[byte ^ 0x10], offset as u64).unwrap();
+            let error = engine.verify().err().unwrap_or_else(|| panic!("verify missed byte {offset} of {name}"));
+            assert!(matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Version), "{error:?}");
+            assert_eq!(error.path(), Some(&*path), "{error:?}");
+            assert!(error.offset().is_some(), "{error:?}");
+            file.write_all_at(&[byte], offset as u64).unwrap();
+        }
+    }
+    engine.verify().unwrap();
+}
+
+#[test]
+fn corruption_by_missing_and_exchanged_files_is_a_clear_error() {
+    let foreign = Sample::foreign().files;
+    for sample in [Sample::closed(), Sample::killed()] {
+        let segments = sample.segments();
+        for name in &segments {
+            let mut damaged = sample.files.clone();
+            damaged.remove(name);
+            expect(&sample, &damaged, Expected::Refuses(name.clone()), || format!("{name} is missing"));
+            for with in segments.iter().filter(|with| *with > name) {
+                let mut damaged = sample.files.clone();
+                damaged.insert(name.clone(), sample.files[with].clone());
+                damaged.insert(with.clone(), sample.files[name].clone());
+                let what = || format!("{name} and {with} exchanged");
+                expect(&sample, &damaged, Expected::Refuses(name.clone()), what);
+            }
+        }
+        let mut damaged = sample.files.clone();
+        damaged.remove("MANIFEST");
+        expect(&sample, &damaged, Expected::Refuses("MANIFEST".into()), || "no manifest".into());
+        // The same script with other random numbers: equal names and lengths, another store.
+        for name in &segments {
+            let mut damaged = sample.files.clone();
+            damaged.insert(name.clone(), foreign[name].clone());
+            let what = || format!("{name} of another store");
+            expect(&sample, &damaged, Expected::Refuses(name.clone()), what);
+        }
+        let mut damaged = sample.files.clone();
+        damaged.insert("MANIFEST".into(), foreign["MANIFEST"].clone());
+        let first = segments[0].clone();
+        expect(&sample, &damaged, Expected::Refuses(first), || "the manifest of another store".into());
+    }
+}
+
+#[test]
+fn corruption_by_an_older_manifest_loses_nothing() {
+    for sample in [Sample::closed(), Sample::killed()] {
+        assert!(sample.old_manifests.len() >= 4, "{}", sample.old_manifests.len());
+        for (index, manifest) in sample.old_manifests.iter().enumerate() {
+            let mut damaged = sample.files.clone();
+            damaged.insert("MANIFEST".into(), manifest.clone());
+            let named = nadb_log::Manifest::decode(manifest).unwrap().segments.len();
+            let expected = match named >= sample.written_segments().len() {
+                true => Expected::Opens(sample.newest()),
+                false => Expected::Refuses("MANIFEST".into()),
+            };
+            expect(&sample, &damaged, expected, || format!("older manifest {index} with {named} segments"));
+        }
+    }
+}
+
+/// What opening a damaged store must do.
+#[derive(Debug)]
+enum Expected {
+    /// It holds exactly what it held at this number.
+    Opens(u64),
+    /// An error names this file, and nothing is changed.
+    Refuses(String),
+    /// An error names some file of the store, and nothing is changed.
+    RefusesSomewhere,
+}
+
+impl Expected {
+    fn after(verdict: Verdict) -> Expected {
+        if verdict.is_corruption() { Expected::RefusesSomewhere } else { Expected::Opens(verdict.last_seq) }
+    }
+}
+
+fn flip_every_byte(sample: &Sample) {
+    for (name, bytes) in &sample.files {
+        let mut verdicts = Vec::new();
+        for offset in 0..bytes.len() {
+            let masks: Vec<u8> = match offset % 29 {
+                0 => (0..8).map(|bit| 1 << bit).chain([0xFF]).collect(),
+                _ => vec![1 << (offset % 8)],
+            };
+            let is_whole = |frame: &FrameAt| frame.file != *name || !(frame.from..frame.to).contains(&offset);
+            for mask in masks {
+                let mut damaged = sample.files.clone();
+                damaged.get_mut(name).unwrap()[offset] ^= mask;
+                let expected = match name.as_str() {
+                    "MANIFEST" => Expected::Refuses(name.clone()),
+                    "BALLAST" | "MANIFEST.tmp" => Expected::Opens(sample.newest()),
+                    _ if offset < HEADER => Expected::Refuses(name.clone()),
+                    _ => Expected::after(sample.verdict(is_whole)),
+                };
+                verdicts.push(matches!(expected, Expected::Opens(_)));
+                expect(sample, &damaged, expected, || format!("{name} byte {offset} mask {mask:#x}"));
+            }
+        }
+        let opened = verdicts.iter().filter(|opens| **opens).count();
+        println!("{name}: {} flips, {opened} of them opened", verdicts.len());
+    }
+}
+
+fn cut_at_every_length(sample: &Sample) {
+    for (name, bytes) in &sample.files {
+        let mut opened = 0;
+        for len in 0..bytes.len() {
+            let mut damaged = sample.files.clone();
+            damaged.get_mut(name).unwrap().truncate(len);
+            let expected = match name.as_str() {
+                "MANIFEST" => Expected::Refuses(name.clone()),
+                "BALLAST" | "MANIFEST.tmp" => Expected::Opens(sample.newest()),
+                _ if len < HEADER => Expected::Refuses(name.clone()),
+                _ => Expected::after(sample.verdict(|frame| frame.file != *name || frame.to <= len)),
+            };
+            opened += usize::from(matches!(expected, Expected::Opens(_)));
+            expect(sample, &damaged, expected, || format!("{name} cut to {len}"));
+        }
+        println!("{name}: {} cuts, {opened} of them opened", bytes.len());
+    }
+}
+
+fn expect(sample: &Sample, damaged: &Files, expected: Expected, what: impl Fn() -> String) {
+    let fs = disk(damaged);
+    match (open(&fs, 7), expected) {
+        (Ok(engine), Expected::Opens(last_seq)) => check_opened(sample, &fs, engine, last_seq, &what),
+        (Ok(engine), expected) => {
+            panic!("{}: opened ({:?}), expected {expected:?}", what(), engine.recovery())
+        }
+        (Err(error), Expected::Opens(last_seq)) => {
+            panic!("{}: {error:?}, expected what it held at {last_seq}", what())
+        }
+        (Err(error), expected) => {
+            let kinds = [ErrorKind::Corruption, ErrorKind::Version, ErrorKind::InvalidInput];
+            assert!(kinds.contains(&error.kind()), "{}: {error:?}", what());
+            let name = error.path().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+            let name = name.unwrap_or_else(|| panic!("{}: no path: {error:?}", what()));
+            assert!(error.offset().is_some(), "{}: no offset: {error:?}", what());
+            match expected {
+                Expected::Refuses(file) => assert_eq!(name, file, "{}: {error:?}", what()),
+                _ => assert!(sample.files.contains_key(name), "{}: {error:?}", what()),
+            }
+            assert!(files(&fs) == *damaged, "{}: files were changed: {error:?}", what());
+        }
+    }
+}
+
+fn check_opened(sample: &Sample, fs: &MemFs, engine: Engine, last_seq: u64, what: &dyn Fn() -> String) {
+    let right = sample.state_at(last_seq);
+    assert_eq!(engine.recovery().last_seq, last_seq, "{}", what());
+    assert!(state(&engine) == *right, "{}: {:?}, expected {right:?}", what(), state(&engine));
+    engine.verify().unwrap_or_else(|e| panic!("{}: {e:?}", what()));
+    let put = Action::Put(Put::new(b"new".as_slice()));
+    let outcomes = engine.write(&[Operation::new("after", b"k".as_slice(), put)], None).unwrap();
+    let version = outcomes[0].version.unwrap();
+    assert!(version > sample.newest(), "{}: version {version} was given before", what());
+    engine.drop_namespace("after").unwrap();
+    engine.close().unwrap();
+    // Nothing that was cut off comes back.
+    let engine = open(fs, 8).unwrap_or_else(|e| panic!("{}: second opening: {e:?}", what()));
+    assert!(engine.recovery().clean, "{}", what());
+    assert!(state(&engine) == *right, "{}: second opening: {:?}", what(), state(&engine));
+}
