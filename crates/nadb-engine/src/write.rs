@@ -82,12 +82,21 @@ impl Shared {
         }
         let plan = self.plan(batch, &targets)?;
         if plan.body.is_empty() {
-            return Ok(Some((plan.outcomes(0), Seq(0))));
+            return Ok(Some((plan.outcomes(0), self.settle(durability)?)));
         }
         let (plan, placed) = self.append(plan, durability)?;
         drop(in_flight);
         drop(gates);
         Ok(Some((plan.outcomes(placed.first_seq.0), placed.last_seq())))
+    }
+
+    /// A write that found nothing to do promises that what it found stays so: that a key is absent may be due to a write
+    /// that is not as durable yet. Gives the number up to which a sync must go.
+    fn settle(&self, durability: Durability) -> Result<Seq> {
+        if durability == Durability::Flushed && self.log.buffered_bytes() > 0 {
+            self.log.write_out_all()?;
+        }
+        Ok(self.log.published_seq())
     }
 
     /// Appends a plan's frame; returns when it is visible.
@@ -160,7 +169,13 @@ impl Shared {
     pub(crate) fn drop_namespace(&self, name: &str) -> Result<bool> {
         check_namespace(name)?;
         let _open = self.check_open()?;
-        let Some(namespace) = self.keyspace.namespace(name) else { return Ok(false) };
+        let Some(namespace) = self.keyspace.namespace(name) else {
+            let last_seq = self.settle(self.options.durability)?;
+            if self.options.durability == Durability::Synced {
+                self.log.sync_upto(last_seq)?;
+            }
+            return Ok(false);
+        };
         // Writers that have looked the namespace up are done before, and those that come after look again.
         let gate = namespace.gate.write();
         if namespace.is_dropped.load(Ordering::Acquire) {

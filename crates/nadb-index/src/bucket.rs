@@ -2,7 +2,7 @@
 //!
 //! Slots stand in groups of eight with a control byte each, as in Swiss tables (Kulukundis, "Designing a fast, efficient,
 //! cache-friendly hash table, step by step", CppCon 2017). A group's eight control bytes are compared at once in one 64-bit
-//! word. Unlike there, the number of groups is any number, and a table grows by one eighth: that is what keeps memory close to
+//! word. Unlike there, the number of groups is any number, and a table grows by three sixteenths: that is what keeps memory close to
 //! what the entries need.
 
 use nadb_core::Location;
@@ -151,11 +151,11 @@ impl Bucket {
         })
     }
 
-    /// Makes room: without what was deleted, and by one eighth larger where that is not enough.
+    /// Makes room: without what was deleted, and by three sixteenths larger where that is not enough.
     pub(crate) fn grow(&mut self) {
         let groups = self.groups();
         let is_mostly_deleted = self.deleted > self.len / 8;
-        let wanted = if is_mostly_deleted { groups } else { groups + (groups / 8).max(1) };
+        let wanted = if is_mostly_deleted { groups } else { groups + (groups * 3 / 16).max(1) };
         let mut grown = Bucket::with_groups(wanted);
         self.entries().for_each(|(tag, at)| grown.insert(tag, at));
         *self = grown;

@@ -3,7 +3,7 @@
 //! It holds 47 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
 //! decides (the idea of FASTER's and Aerospike's indexes). It knows nothing of records; who asks reads them.
 //!
-//! 17 bytes an entry, 22 a key at most. It grows by small buckets, one at a time, so that no insertion moves more than 64 KiB.
+//! 17 bytes an entry, 24 a key at most. It grows by small buckets, one at a time, so that no insertion moves more than 64 KiB.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -176,6 +176,8 @@ pub struct Crash<'a> {
     pub states: &'a [Model],
     /// Those that may come back.
     pub allowed: RangeInclusive<usize>,
+    /// Whether the store is promised to exist.
+    pub exists: bool,
     /// What the clock shows.
     pub now_ms: u64,
     /// The highest version that anyone may have seen.
@@ -209,7 +211,8 @@ impl<'a> Crash<'a> {
         let last = (at + 1).min(states.len() - 1);
         let version = run.states.last().map_or(0, Model::last_version).max(runner.published());
         let allowed = run.earliest(left.survives())..=last;
-        Ok(Crash { states, allowed, now_ms: runner.now_ms(), version, setup, seed })
+        let exists = run.durable > 0 || run.states.first().is_some_and(|base| base.last_version() > 0);
+        Ok(Crash { states, allowed, exists, now_ms: runner.now_ms(), version, setup, seed })
     }
 
     /// Opens what the crash left, and says with which of the states the store came back.
@@ -217,10 +220,9 @@ impl<'a> Crash<'a> {
     /// # Errors
     /// What is wrong.
     pub fn recover(&self, fs: &SimFs, allowed: &RangeInclusive<usize>) -> Result<(Runner, usize), String> {
-        let must_exist = *allowed.start() > 0 || self.states.first().is_some_and(|s| s.last_version() > 0);
         let mut runner = Runner::new(Arc::new(fs.clone()), self.setup, self.seed, Model::default())
             .at_time(self.now_ms)
-            .must_exist(must_exist);
+            .must_exist(self.exists);
         runner.open().map_err(|e| format!("opening after the crash failed: {e}"))?;
         let at = self.check(&mut runner, allowed)?;
         Ok((runner, at))
@@ -374,8 +376,10 @@ impl Campaign {
         let image = left.of(disk, n);
         let crash = Crash::of(run, &self.golden.states, left, runner, self.life.setup, seed)?;
         let copy = image.process_kill();
-        let (_, at) = crash.recover(&copy, &crash.allowed)?;
+        let (recovered, at) = crash.recover(&copy, &crash.allowed)?;
+        // Before its end, which closes the store.
         let calls = copy.mutations();
+        drop(recovered);
         let mut counts = Counts { images: 1, ..Counts::default() };
         if dice.below(1000) < self.caps.second_lives {
             counts.second = self.second_life(&crash, &image, at, &mut dice)?;
@@ -461,11 +465,12 @@ fn go_on(crash: &Crash<'_>, disk: &SimFs, mut runner: Runner) -> Result<(), Stri
     if let Some(trouble) = run.trouble {
         return Err(format!("going on after the recovery, step {}: {trouble}", run.states.len() - 1));
     }
-    let end = run.steps()..=run.steps();
+    let end = run.durable..=run.steps();
     let image = Left::Power(CrashMode::DropAll, 0).of(disk, 0);
     let next = Crash {
         states: &run.states,
         allowed: end.clone(),
+        exists: true,
         now_ms: crash.now_ms,
         version: runner.published(),
         setup: crash.setup,

@@ -22,9 +22,107 @@ pub(crate) struct Mutant {
 }
 
 /// Every guard, in the order of crates and files.
-pub(crate) const TABLE: &[Mutant] = &[Mutant {
-    guard: "codec.length_checked",
-    package: "nadb-core",
-    test: "a_decompression_bomb_is_refused_before_it_allocates",
-    without: "Stored bytes that claim 4 GiB are believed and allocated for.",
-}];
+pub(crate) const TABLE: &[Mutant] = &[
+    Mutant {
+        guard: "codec.length_checked",
+        package: "nadb-core",
+        test: "a_decompression_bomb_is_refused_before_it_allocates",
+        without: "Stored bytes that claim 4 GiB are believed and allocated for.",
+    },
+    Mutant {
+        guard: "frame.mix_binds_place",
+        package: "nadb-log",
+        test: "a_frame_moved_to_another_place_or_file_is_refused",
+        without: "A whole frame from another file or offset passes for the next one.",
+    },
+    Mutant {
+        guard: "frame.lengths_checked",
+        package: "nadb-log",
+        test: "header_claims_are_refused_before_the_body_is_looked_at",
+        without: "A header's length and count are believed beyond every limit.",
+    },
+    Mutant {
+        guard: "append.publish_after_file",
+        package: "nadb-log",
+        test: "a_frame_whose_write_failed_is_never_published",
+        without: "A flushed frame is visible although its write failed.",
+    },
+    Mutant {
+        guard: "append.give_back_cuts_file",
+        package: "nadb-log",
+        test: "a_frame_whose_write_failed_does_not_come_back",
+        without: "A write that failed is there after reopening, under a number that was given again.",
+    },
+    Mutant {
+        guard: "segment.named_before_first_frame",
+        package: "nadb-log",
+        test: "a_segment_is_named_durably_before_its_first_frame",
+        without: "Synced frames stand in a file that no durable manifest names.",
+    },
+    Mutant {
+        guard: "segment.sync_dir_after_create",
+        package: "nadb-log",
+        test: "a_name_is_durable_before_the_manifest_that_names_it",
+        without: "A power cut keeps a manifest that names a segment whose file is gone.",
+    },
+    Mutant {
+        guard: "sync.lower_frames_first",
+        package: "nadb-log",
+        test: "a_sync_covers_lower_buffered_frames",
+        without: "A sync reports success while buffered frames below it are only in memory.",
+    },
+    Mutant {
+        guard: "sync.every_file",
+        package: "nadb-log",
+        test: "a_sync_covers_every_file_with_a_lower_frame",
+        without: "Only the newest segment is synced, and a power cut takes frames from the ones before.",
+    },
+    Mutant {
+        guard: "sync.sampled_before",
+        package: "nadb-log",
+        test: "what_is_appended_during_a_sync_does_not_count_as_durable",
+        without: "Frames that came while the files were being synced count as durable.",
+    },
+    Mutant {
+        guard: "sync.failure_poisons",
+        package: "nadb-log",
+        test: "a_failed_sync_poisons_the_store",
+        without: "Writing goes on after a failed sync, above pages that the system may have dropped.",
+    },
+    Mutant {
+        guard: "manifest.sync_before_rename",
+        package: "nadb-log",
+        test: "a_manifests_content_is_durable_before_its_name",
+        without: "A power cut leaves an empty manifest under the right name.",
+    },
+    Mutant {
+        guard: "manifest.sync_dir_after_rename",
+        package: "nadb-log",
+        test: "a_manifests_name_is_durable_when_storing_it_returns",
+        without: "A power cut brings an older manifest back.",
+    },
+    Mutant {
+        guard: "recovery.below_durable_is_corruption",
+        package: "nadb-log",
+        test: "damage_below_what_was_durable_is_an_error_that_changes_nothing",
+        without: "Rot in synced frames is cut off as if it were a torn tail.",
+    },
+    Mutant {
+        guard: "recovery.gap_ends_replay",
+        package: "nadb-log",
+        test: "torn_frame_in_n_while_n_plus_1_holds_later_frames",
+        without: "Frames behind a gap are replayed: what survives is no prefix.",
+    },
+    Mutant {
+        guard: "recovery.unclean_jumps",
+        package: "nadb-log",
+        test: "an_unclean_reopening_jumps_and_begins_a_segment",
+        without: "Numbers that were given and lost are given again.",
+    },
+    Mutant {
+        guard: "recovery.shorten_cut_segment",
+        package: "nadb-log",
+        test: "frames_that_were_cut_do_not_come_back_behind_a_tail_of_equal_size",
+        without: "Frames that recovery cut off stay in the file and come back.",
+    },
+];

@@ -1,6 +1,7 @@
 //! Power lost, or the process killed, at every call that changes the disk.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +40,7 @@ fn campaign(seed: u64, setup: Setup, len: usize) -> Counts {
             if n > last {
                 return;
             }
-            let point = std::panic::catch_unwind(|| campaign.point(n, &lefts));
+            let point = std::panic::catch_unwind(AssertUnwindSafe(|| campaign.point(n, &lefts)));
             let point = point.unwrap_or_else(|_| {
                 Err(format!("NADB_SEED={seed} NADB_CRASH_AT={n}: it panicked, see above"))
             });
