@@ -97,6 +97,12 @@ impl Error {
         Error::new(ErrorKind::Limit, message)
     }
 
+    /// An `Unsupported` error: what a backend does not do.
+    #[must_use]
+    pub fn unsupported(backend: &str, what: &str) -> Error {
+        Error::new(ErrorKind::Unsupported, format!("the backend \"{backend}\" does not support {what}"))
+    }
+
     /// A `Corruption` error at a place in a file.
     #[must_use]
     pub fn corruption(path: impl Into<PathBuf>, offset: u64, message: impl Into<String>) -> Error {

@@ -1,10 +1,12 @@
-//! The vocabulary of NADB: limits, identifiers, clock, errors, records and writes.
+//! The vocabulary of NADB: limits, identifiers, clock, errors, records, writes, and the trait of all backends.
 //!
 //! What stands here has no state and does no I/O; every other crate speaks in these terms. What it promises: limits are
 //! written once, checks name field, value and limit, and bytes in and out of the value codec are bounded.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backend;
+mod capabilities;
 mod clock;
 mod codec;
 mod entropy;
@@ -12,18 +14,24 @@ mod error;
 pub mod guard;
 mod ids;
 pub mod limits;
+mod listing;
 mod merge;
 mod meta;
+mod report;
 mod value;
 mod write;
 
+pub use backend::{Backend, WriteOptions};
+pub use capabilities::{BatchAtomicity, Capabilities, ClockSource, Feature, ScanConsistency};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{Codec, CodecError, Compression, compress, decompress};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{KeyHash, Location, NamespaceId, SegmentId, SegmentUid, Seq, StoreId};
-pub use merge::{Add, Append, Max, MergeOperator, Min, parse_counter};
+pub use listing::{Listing, ScanRequest};
+pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
+pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 pub use value::Value;
 pub use write::{
     Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, TagsUpdate, WriteBatch,

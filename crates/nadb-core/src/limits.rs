@@ -46,9 +46,17 @@ pub fn check_key(key: &[u8]) -> Result<()> {
 /// # Errors
 /// `Limit` when it is too long.
 pub fn check_value_len(len: u64) -> Result<()> {
-    if len > VALUE_BYTES_MAX as u64 {
+    check_value_len_max(len, VALUE_BYTES_MAX as u64)
+}
+
+/// Checks a value's length against the limit of a backend.
+///
+/// # Errors
+/// `Limit` when it is too long.
+pub fn check_value_len_max(len: u64, max: u64) -> Result<()> {
+    if len > max {
         return Err(Error::limit(format!(
-            "value has {len} bytes, the limit is {VALUE_BYTES_MAX} bytes (64 MiB); store larger data in parts"
+            "value has {len} bytes, the limit is {max} bytes; store larger data in parts"
         )));
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// How a merge makes the new value.
 ///
-/// The engine calls it while it holds the key, so between reading and writing nobody else changes the value. It must not
+/// A backend calls it while it holds the key, so between reading and writing nobody else changes the value. It must not
 /// call the store.
 ///
 /// ```
@@ -28,11 +28,37 @@ pub trait MergeOperator: Debug + Send + Sync + 'static {
     /// # Errors
     /// Any error fails the write (and the batch that it is in); nothing is written.
     fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>>;
+
+    /// Which of NADB's own operators it is. A backend whose server merges does what this says and calls nothing here, so
+    /// leave it at `Custom` for an operator of your own.
+    fn kind(&self) -> MergeKind {
+        MergeKind::Custom
+    }
+}
+
+/// NADB's own merge operators, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MergeKind {
+    /// None of them: a user's own.
+    Custom,
+    /// [`Add`].
+    Add,
+    /// [`Append`].
+    Append,
+    /// [`Min`].
+    Min,
+    /// [`Max`].
+    Max,
 }
 
 impl<M: MergeOperator + ?Sized> MergeOperator for Arc<M> {
     fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>> {
         (**self).merge(key, current, operand)
+    }
+
+    fn kind(&self) -> MergeKind {
+        (**self).kind()
     }
 }
 
@@ -64,11 +90,19 @@ impl MergeOperator for Add {
         })?;
         Ok(sum.to_string().into_bytes())
     }
+
+    fn kind(&self) -> MergeKind {
+        MergeKind::Add
+    }
 }
 
 impl MergeOperator for Append {
     fn merge(&self, _key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>> {
         Ok([current.unwrap_or_default(), operand].concat())
+    }
+
+    fn kind(&self) -> MergeKind {
+        MergeKind::Append
     }
 }
 
@@ -76,11 +110,19 @@ impl MergeOperator for Min {
     fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>> {
         choose(key, current, operand, i64::min)
     }
+
+    fn kind(&self) -> MergeKind {
+        MergeKind::Min
+    }
 }
 
 impl MergeOperator for Max {
     fn merge(&self, key: &[u8], current: Option<&[u8]>, operand: &[u8]) -> Result<Vec<u8>> {
         choose(key, current, operand, i64::max)
+    }
+
+    fn kind(&self) -> MergeKind {
+        MergeKind::Max
     }
 }
 

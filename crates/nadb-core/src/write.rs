@@ -96,6 +96,14 @@ pub struct Merge<'a> {
     pub operand: Cow<'a, [u8]>,
 }
 
+impl<'a> Merge<'a> {
+    /// A merge by `operator` with `operand`.
+    #[must_use]
+    pub fn new(operator: Arc<dyn MergeOperator>, operand: impl Into<Cow<'a, [u8]>>) -> Merge<'a> {
+        Merge { operator, operand: operand.into() }
+    }
+}
+
 /// What is done to a key.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

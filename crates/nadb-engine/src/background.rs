@@ -36,11 +36,12 @@ impl Shared {
     fn run(&self) {
         let clock = &self.options.clock;
         let mut synced_at = clock.monotonic();
+        let mut has_failed = false;
         loop {
             {
                 let mut wake = self.wake.lock();
-                let is_due = || self.log.is_spare_due();
-                if !wake.must_stop && !is_due() {
+                // What has just failed is not tried again at once: it would most likely fail again, and again.
+                if !wake.must_stop && (has_failed || !self.log.is_spare_due()) {
                     if self.is_quiet() {
                         self.woken.wait(&mut wake);
                     } else {
@@ -53,7 +54,7 @@ impl Shared {
             }
             // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
             // the next write hears of either.
-            let _ = self.maintain_files();
+            has_failed = self.maintain_files().is_err();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval || self.options.clock.monotonic() < synced_at {
                 let was_active = self.activity.swap(false, Ordering::AcqRel);

@@ -99,15 +99,14 @@ impl Engine {
         let log = Log::open(fs, dir, log_options, &mut replay, publisher)?;
         replay.finish()?;
         let recovered = log.recovered();
-        let recovery = RecoveryReport {
-            created: recovered.created,
-            clean: recovered.clean,
-            segments: recovered.segments,
-            frames: recovered.counts.frames,
-            records: recovered.counts.records,
-            cut_bytes: recovered.cut_bytes,
-            last_seq: recovered.last_seq.0,
-        };
+        let mut recovery = RecoveryReport::default();
+        recovery.created = recovered.created;
+        recovery.clean = recovered.clean;
+        recovery.segments = recovered.segments;
+        recovery.frames = recovered.counts.frames;
+        recovery.records = recovered.counts.records;
+        recovery.cut_bytes = recovered.cut_bytes;
+        recovery.last_seq = recovered.last_seq.0;
         let background = options.background;
         let shared = Arc::new(Shared {
             log,
@@ -182,9 +181,8 @@ impl Engine {
     /// `Closed`.
     pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         self.handle.shared.check_open_to_read()?;
-        let info = |n: &Arc<crate::keyspace::Namespace>| NamespaceInfo {
-            name: n.name.clone(),
-            keys: n.keys.load(Ordering::Relaxed),
+        let info = |n: &Arc<crate::keyspace::Namespace>| {
+            NamespaceInfo::new(n.name.clone(), n.keys.load(Ordering::Relaxed))
         };
         Ok(self.handle.shared.keyspace.namespaces().iter().map(info).collect())
     }
@@ -306,25 +304,25 @@ impl Shared {
         let (segments, ..) = self.log.segments();
         let log = self.log.counters();
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Ok(Stats {
-            keys: self.keyspace.index.len(),
-            namespaces: self.keyspace.namespaces().len() as u64,
-            segments: segments.len() as u64,
-            log_bytes: segments.iter().map(|segment| segment.bytes()).sum(),
-            live_bytes: segments.iter().map(|segment| segment.counts()[2]).sum(),
-            records: segments.iter().map(|segment| segment.counts()[0]).sum(),
-            buffered_bytes: self.log.buffered_bytes() as u64,
-            published_seq: self.log.published_seq().0,
-            durable_seq: self.log.durable_seq().0,
-            index_bytes: self.keyspace.index.memory_bytes(),
-            batches: load(&self.counters.batches),
-            operations: load(&self.counters.operations),
-            gets: load(&self.counters.gets),
-            written_bytes: load(&log.written_bytes),
-            appends: load(&log.appends),
-            syncs: load(&log.syncs),
-            segment_waits: load(&log.segment_waits),
-        })
+        let mut stats = Stats::default();
+        stats.keys = self.keyspace.index.len();
+        stats.namespaces = self.keyspace.namespaces().len() as u64;
+        stats.segments = segments.len() as u64;
+        stats.log_bytes = segments.iter().map(|segment| segment.bytes()).sum();
+        stats.live_bytes = segments.iter().map(|segment| segment.counts()[2]).sum();
+        stats.records = segments.iter().map(|segment| segment.counts()[0]).sum();
+        stats.buffered_bytes = self.log.buffered_bytes() as u64;
+        stats.published_seq = self.log.published_seq().0;
+        stats.durable_seq = self.log.durable_seq().0;
+        stats.index_bytes = self.keyspace.index.memory_bytes();
+        stats.batches = load(&self.counters.batches);
+        stats.operations = load(&self.counters.operations);
+        stats.gets = load(&self.counters.gets);
+        stats.written_bytes = load(&log.written_bytes);
+        stats.appends = load(&log.appends);
+        stats.syncs = load(&log.syncs);
+        stats.segment_waits = load(&log.segment_waits);
+        Ok(stats)
     }
 
     fn segment_infos(&self) -> Result<Vec<SegmentInfo>> {
@@ -333,21 +331,17 @@ impl Shared {
         let info = |segment: &Arc<nadb_log::Segment>| {
             let [records, live_records, live_bytes] = segment.counts();
             let range = segment.seq_range();
-            SegmentInfo {
-                id: segment.id().0,
-                path: segment.path().to_path_buf(),
-                state: match Some(segment.id()) {
-                    id if id == active => SegmentState::Active,
-                    id if id == spare => SegmentState::Spare,
-                    _ => SegmentState::Full,
-                },
-                bytes: segment.bytes(),
-                records,
-                live_records,
-                live_bytes,
-                first_seq: range.map(|(first, _)| first.0),
-                last_seq: range.map(|(_, last)| last.0),
-            }
+            let state = match Some(segment.id()) {
+                id if id == active => SegmentState::Active,
+                id if id == spare => SegmentState::Spare,
+                _ => SegmentState::Full,
+            };
+            let mut info = SegmentInfo::new(segment.id().0, segment.path(), state);
+            info.bytes = segment.bytes();
+            (info.records, info.live_records, info.live_bytes) = (records, live_records, live_bytes);
+            info.first_seq = range.map(|(first, _)| first.0);
+            info.last_seq = range.map(|(_, last)| last.0);
+            info
         };
         Ok(segments.iter().map(info).collect())
     }

@@ -196,24 +196,35 @@ impl Keyspace {
         }
     }
 
-    /// Takes all keys of dropped namespaces out of the index. `key_of` reads namespace and key of a record, `segment_of`
-    /// finds the segment that counts it.
-    pub(crate) fn purge(
+    /// The index's entries of all keys of some namespaces; `key_of` reads namespace and hash of a record's key.
+    pub(crate) fn entries_of(
         &self,
-        is_dropped: impl Fn(NamespaceId) -> bool,
+        is_meant: impl Fn(NamespaceId) -> bool,
         key_of: impl Fn(Location) -> Result<(NamespaceId, KeyHash)>,
-        segment_of: impl Fn(Location) -> Option<Arc<Segment>>,
-    ) -> Result<()> {
+    ) -> Result<Vec<(KeyHash, Location)>> {
+        let mut found = Vec::new();
         for at in self.index.locations() {
             let (namespace, hash) = key_of(at)?;
-            if is_dropped(namespace)
-                && self.index.remove(hash, at)
+            if is_meant(namespace) {
+                found.push((hash, at));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes entries of dropped namespaces out of the index. `segment_of` finds the segment that counts a record.
+    pub(crate) fn purge(
+        &self,
+        entries: &[(KeyHash, Location)],
+        segment_of: impl Fn(Location) -> Option<Arc<Segment>>,
+    ) {
+        for &(hash, at) in entries {
+            if self.index.remove(hash, at)
                 && let Some(segment) = segment_of(at)
             {
                 segment.remove_live(at.len);
             }
         }
-        Ok(())
     }
 
     /// The time that decides what has expired: the wall clock's, but never before the mark.

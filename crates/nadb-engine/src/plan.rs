@@ -331,7 +331,7 @@ fn check_condition(condition: Condition, version: Option<Option<u64>>) -> Result
     ))
 }
 
-pub(crate) fn batch_too_large(bytes: usize) -> Error {
+fn batch_too_large(bytes: usize) -> Error {
     Error::limit(format!(
         "the batch has {bytes} encoded bytes, the limit is {BATCH_BYTES_MAX} bytes; split it"
     ))

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{RecordBuf, RecordRef};
+use nadb_log::{RecordBuf, RecordKey, RecordRef};
 
 use crate::engine::Shared;
 
@@ -78,6 +78,17 @@ impl Shared {
         Error::corruption(path, u64::from(at.offset), what)
     }
 
+    /// Reads namespace, key and expiry of the record at `at`, which the index names. Of a large record only the front is
+    /// read, without its checksum: it must then be a key that the index has at this place, and have no expiry, which
+    /// nothing else could vouch for.
+    pub(crate) fn read_key<T>(&self, at: Location, take: impl Fn(&RecordKey<'_>) -> T) -> Result<T> {
+        let vouch = |key: &RecordKey<'_>| {
+            let hash = self.keyspace.hash(key.namespace, key.key);
+            key.expires_ms.is_none() && self.keyspace.index.contains(hash, at)
+        };
+        self.log.read_key(at, vouch, take)
+    }
+
     /// The visible keys of a range, in order, with the places of their records. Sorts in memory.
     pub(crate) fn scan(
         self: &Arc<Self>,
@@ -90,7 +101,7 @@ impl Shared {
         let mut found = Vec::new();
         if let Some(namespace) = self.keyspace.namespace(namespace) {
             for at in self.keyspace.index.locations() {
-                let key = self.log.read_key(at, |key| {
+                let key = self.read_key(at, |key| {
                     let is_visible = key.namespace == namespace.id
                         && key.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms)
                         && contains(&range, key.key);
@@ -129,6 +140,14 @@ impl Scan {
     fn read(&self, at: Location) -> Result<Entry> {
         self.shared.check_open_to_read()?;
         self.shared.log.read(at).and_then(|buf| self.shared.entry(at, &buf))
+    }
+
+    pub(crate) fn take_key(&mut self) -> Option<Vec<u8>> {
+        self.found.pop_front().map(|(key, _)| key)
+    }
+
+    pub(crate) fn take_key_back(&mut self) -> Option<Vec<u8>> {
+        self.found.pop_back().map(|(key, _)| key)
     }
 
     /// The keys alone.

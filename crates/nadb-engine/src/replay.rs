@@ -45,7 +45,9 @@ impl<'a> Replay<'a> {
             let record = buf.record()?;
             Ok((record.namespace, self.keyspace.hash(record.namespace, record.key)))
         };
-        self.keyspace.purge(|id| self.dropped.contains(&id), key_of, segment_of)
+        let entries = self.keyspace.entries_of(|id| self.dropped.contains(&id), key_of)?;
+        self.keyspace.purge(&entries, segment_of);
+        Ok(())
     }
 
     fn find(&self, record: &RecordRef<'_>, hash: KeyHash) -> Result<Option<Displaced>> {

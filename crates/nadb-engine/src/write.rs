@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::limits::{BATCH_BYTES_MAX, check_content_type, check_key, check_namespace, check_value_len};
-use nadb_core::{Action, Durability, Error, Operation, Outcome, Result, Seq, WriteBatch};
+use nadb_core::limits::check_namespace;
+use nadb_core::{Action, Durability, Outcome, Result, Seq, WriteBatch, WriteOptions};
 use nadb_log::{Placed, RecordBuf};
 use smallvec::SmallVec;
 
+use crate::backend::capabilities;
 use crate::engine::Shared;
 use crate::inflight::Hashes;
 use crate::keyspace::{Displaced, Namespace};
-use crate::plan::{Found, Plan, batch_too_large};
+use crate::plan::{Found, Plan};
 
 /// The namespaces of a batch: those that exist, and those that it creates.
 struct Targets<'a> {
@@ -32,8 +33,8 @@ impl Shared {
         batch: &WriteBatch<'_>,
         durability: Option<Durability>,
     ) -> Result<Vec<Outcome>> {
+        capabilities().check_write(batch, &WriteOptions::default().with_durability(durability))?;
         let durability = durability.unwrap_or(self.options.durability);
-        check_batch(batch)?;
         let _open = self.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -166,64 +167,36 @@ impl Shared {
         Ok(found.and_then(with_segment))
     }
 
+    fn drop_nothing(&self) -> Result<bool> {
+        let last_seq = self.settle(self.options.durability)?;
+        if self.options.durability == Durability::Synced {
+            self.log.sync_upto(last_seq)?;
+        }
+        Ok(false)
+    }
+
     pub(crate) fn drop_namespace(&self, name: &str) -> Result<bool> {
         check_namespace(name)?;
         let _open = self.check_open()?;
-        let Some(namespace) = self.keyspace.namespace(name) else {
-            let last_seq = self.settle(self.options.durability)?;
-            if self.options.durability == Durability::Synced {
-                self.log.sync_upto(last_seq)?;
-            }
-            return Ok(false);
-        };
+        let Some(namespace) = self.keyspace.namespace(name) else { return self.drop_nothing() };
         // Writers that have looked the namespace up are done before, and those that come after look again.
         let gate = namespace.gate.write();
         if namespace.is_dropped.load(Ordering::Acquire) {
-            return Ok(false);
+            return self.drop_nothing();
         }
+        // What has to be read is read first: once the drop is written, nothing may fail any more.
+        let key_of =
+            |at| self.read_key(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
+        let entries = self.keyspace.entries_of(|id| id == namespace.id, key_of)?;
         let mut plan = Plan::new(self.options.compression, self.now_ms(), false);
         plan.drop_namespace(&namespace);
         let (_, placed) = self.append(plan, self.options.durability)?;
+        self.keyspace.purge(&entries, |at| self.log.segment(at.segment));
         drop(gate);
-        let key_of =
-            |at| self.log.read_key(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
-        self.keyspace.purge(|id| id == namespace.id, key_of, |at| self.log.segment(at.segment))?;
         if self.options.durability == Durability::Synced {
             self.log.sync_upto(placed.last_seq())?;
         }
         self.note_activity();
         Ok(true)
     }
-}
-
-/// Everything that can be refused without looking at the store.
-fn check_batch(batch: &WriteBatch<'_>) -> Result<()> {
-    let mut bytes = 0usize;
-    for (operation, number) in batch.iter().zip(1..) {
-        let len = check_operation(operation).map_err(|error| in_batch(error, number, batch.len()))?;
-        bytes = bytes.saturating_add(len);
-    }
-    // Compression might still make it fit, but nobody should have to try that out.
-    if bytes > BATCH_BYTES_MAX { Err(batch_too_large(bytes)) } else { Ok(()) }
-}
-
-/// Checks one operation by itself; gives the bytes of its key and value.
-fn check_operation(operation: &Operation<'_>) -> Result<usize> {
-    check_namespace(&operation.namespace)?;
-    check_key(&operation.key)?;
-    let value_len = match &operation.action {
-        Action::Put(put) => {
-            put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
-            put.value.len()
-        }
-        Action::Merge(merge) => merge.operand.len(),
-        _ => 0,
-    };
-    check_value_len(value_len as u64)?;
-    Ok(operation.key.len().saturating_add(value_len))
-}
-
-/// Says which operation of a batch it was.
-fn in_batch(error: Error, number: usize, count: usize) -> Error {
-    if count == 1 { error } else { error.with_context(&format!("operation {number} of {count}")) }
 }

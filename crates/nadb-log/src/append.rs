@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::limits::FRAME_BODY_MAX;
+use nadb_core::limits::{FRAME_BODY_MAX, SEQ_MAX};
 use nadb_core::{Durability, Error, ErrorKind, Result, SegmentId, Seq, guard};
 use parking_lot::MutexGuard;
 
@@ -54,21 +54,26 @@ impl<P: Send> Log<P> {
         mut payload: impl FnMut() -> P,
     ) -> Result<Placed> {
         check_body(body)?;
-        self.check_room(only_deletes)?;
-        match self.append_once(body, durability, payload()) {
+        match self.append_once(body, durability, only_deletes, payload()) {
             Err(error) if error.kind() == ErrorKind::NoSpace && only_deletes && self.release_ballast() => {
-                self.append_once(body, durability, payload())
+                self.append_once(body, durability, only_deletes, payload())
             }
             result => result,
         }
     }
 
-    fn append_once(&self, body: &FrameBody, durability: Durability, payload: P) -> Result<Placed> {
+    fn append_once(
+        &self,
+        body: &FrameBody,
+        durability: Durability,
+        only_deletes: bool,
+        payload: P,
+    ) -> Result<Placed> {
         let is_buffered = durability == Durability::Buffered;
         if is_buffered && self.lock_tail().pending.len() > self.options.buffer_size {
             self.write_out_all()?;
         }
-        let (ticket, placed) = self.reserve(body, is_buffered, payload)?;
+        let (ticket, placed) = self.reserve(body, is_buffered, only_deletes, payload)?;
         let mut written = Ok(());
         if is_buffered {
             self.publish_ready();
@@ -82,9 +87,17 @@ impl<P: Send> Log<P> {
     }
 
     /// Takes place and numbers in one step.
-    fn reserve(&self, body: &FrameBody, is_buffered: bool, payload: P) -> Result<(u64, Placed)> {
+    fn reserve(
+        &self,
+        body: &FrameBody,
+        is_buffered: bool,
+        only_deletes: bool,
+        payload: P,
+    ) -> Result<(u64, Placed)> {
         loop {
             self.check_poison()?;
+            // Each time anew: the manifest, on the way here, may have needed the ballast.
+            self.check_room(only_deletes)?;
             let mut guard = self.lock_tail();
             let tail = &mut *guard;
             if !tail.dirty {
@@ -99,6 +112,12 @@ impl<P: Send> Log<P> {
                 self.rotate(active)?;
                 continue;
             };
+            if tail.next_seq.0 + u64::from(body.count()) > SEQ_MAX {
+                return Err(Error::limit(format!(
+                    "the store has used up its sequence numbers ({} of {SEQ_MAX}); copy its records into a new store",
+                    tail.last_seq
+                )));
+            }
             let start = tail.offset;
             let last_seq_before = tail.last_seq;
             let place = FramePlace {

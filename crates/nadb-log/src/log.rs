@@ -190,7 +190,17 @@ impl<P: Send> Log<P> {
         publisher: Arc<dyn Publish<P>>,
     ) -> Result<Log<P>> {
         let opened = recovery::open(&*fs, dir, &options, visit)?;
-        let recovery::Opened { lock, manifest, segments, active, spare, last_seq, next_seq, report } = opened;
+        let recovery::Opened {
+            lock,
+            manifest,
+            segments,
+            active,
+            spare,
+            last_seq,
+            next_seq,
+            gave_up_ballast,
+            report,
+        } = opened;
         let offset = active.as_ref().map_or(0, |active| active.in_file.load(Ordering::Acquire));
         let tail = Tail {
             active,
@@ -227,7 +237,7 @@ impl<P: Send> Log<P> {
             poison: Mutex::new(None),
             is_poisoned: AtomicBool::new(false),
             is_spare_due: AtomicBool::new(false),
-            is_full: AtomicBool::new(false),
+            is_full: AtomicBool::new(gave_up_ballast),
             counters: LogCounters::default(),
             recovered: report,
             lock: Mutex::new(Some(lock)),
@@ -313,11 +323,16 @@ impl<P: Send> Log<P> {
     }
 
     /// Reads what a listing needs of the record at `at`: of a large one only the part up to its key, whose checksum is
-    /// then not looked at.
+    /// then not looked at. Of that, `vouch` says whether it can be right; what it does not vouch for is read as a whole.
     ///
     /// # Errors
     /// As [`Log::read`].
-    pub fn read_key<T>(&self, at: Location, take: impl Fn(&RecordKey<'_>) -> T) -> Result<T> {
+    pub fn read_key<T>(
+        &self,
+        at: Location,
+        vouch: impl Fn(&RecordKey<'_>) -> bool,
+        take: impl Fn(&RecordKey<'_>) -> T,
+    ) -> Result<T> {
         const WHOLE_BYTES_MAX: u32 = 16 << 10;
         const HEAD_BYTES_MAX: u32 = 72 << 10;
         if at.len <= WHOLE_BYTES_MAX
@@ -330,9 +345,10 @@ impl<P: Send> Log<P> {
             .segment(at.segment)
             .ok_or_else(|| Error::corruption(&self.dir, 0, "a segment is missing"))?;
         let head = segment.read_head(at, HEAD_BYTES_MAX)?;
-        RecordKey::decode(&head)
-            .map(|key| take(&key))
-            .map_err(|e| segment.corruption(u64::from(at.offset), e))
+        match RecordKey::decode(&head) {
+            Ok(key) if vouch(&key) => Ok(take(&key)),
+            _ => self.read(at)?.key().map(|key| take(&key)),
+        }
     }
 
     /// The bytes of a record that is not in its file yet; `None` when it has got there meanwhile.

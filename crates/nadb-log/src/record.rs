@@ -433,7 +433,8 @@ impl Head {
         let created_ms = if has(flag::CREATED) { reader.u48().ok_or(Short)? } else { updated_ms };
         let expires_ms = if has(flag::EXPIRES) { Some(reader.u48().ok_or(Short)?) } else { None };
         let (codec, logical_len) = if has(flag::CODED) {
-            let codec = reader.u8().and_then(Codec::from_u8).ok_or(Malformed("codec"))?;
+            let codec = reader.u8().and_then(Codec::from_u8).filter(|codec| *codec != Codec::Plain);
+            let codec = codec.ok_or(Malformed("codec"))?;
             (codec, reader.varint_len(VALUE_BYTES_MAX).ok_or(Malformed("logical length"))?)
         } else {
             (Codec::Plain, value_len)
@@ -665,6 +666,15 @@ pub(crate) mod tests {
         check("tombstone kinds need a key", &|b| b[11] = RecordKind::Clock as u8);
         check("a drop has no key", &|b| b[11] = RecordKind::NamespaceDrop as u8);
         check("a blob reference has 24 bytes", &|b| b[11] = RecordKind::BlobReference as u8);
+    }
+
+    #[test]
+    fn a_plain_codec_goes_without_its_flag() {
+        let plain = RecordFields::new(RecordKind::Value, NamespaceId(1), b"key", b"value", 5);
+        let mut bytes = encoded(&RecordFields { codec: Codec::Snappy, logical_len: 9, ..plain }, 0, 12);
+        assert!(RecordRef::decode(&bytes).is_ok());
+        bytes[23] = Codec::Plain as u8;
+        assert_eq!(RecordRef::decode(&bytes), Err(RecordError::Malformed("codec")));
     }
 
     #[test]

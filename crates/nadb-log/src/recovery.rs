@@ -10,13 +10,14 @@ use nadb_core::limits::SEQ_MAX;
 use nadb_core::{Error, ErrorKind, Location, Result, SegmentId, SegmentUid, Seq, StoreId, guard};
 use nadb_vfs::{DirEntry, FileLock, Fs, LockError};
 
-use crate::frame::FrameError;
+use crate::frame::{FRAME_HEADER_MAX, FrameError, FrameHeader};
 use crate::log::LogOptions;
 use crate::manifest::{CleanClose, Manifest};
-use crate::names::{LOCK, MANIFEST, is_harmless_without_manifest, parse_segment, segment_path};
+use crate::names::{BALLAST, LOCK, MANIFEST, is_harmless_without_manifest, parse_segment, segment_path};
 use crate::record::RecordRef;
 use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
+use crate::window::Window;
 
 /// How far numbers jump after an unclean opening: more than can ever have been given without being kept.
 const JUMP: u64 = 1 << 32;
@@ -62,6 +63,8 @@ pub(crate) struct Opened {
     pub(crate) spare: Option<Arc<Segment>>,
     pub(crate) last_seq: Seq,
     pub(crate) next_seq: Seq,
+    /// The device is full, and the ballast made room for the manifest.
+    pub(crate) gave_up_ballast: bool,
     pub(crate) report: Recovered,
 }
 
@@ -198,6 +201,7 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
         spare: None,
         last_seq: Seq(0),
         next_seq: Seq(1),
+        gave_up_ballast: false,
         report,
     })
 }
@@ -440,6 +444,7 @@ fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report
         last_seq: replayed.last_seq,
         next_seq,
         manifest,
+        gave_up_ballast: false,
         report: Recovered { clean: true, ..report },
     }
 }
@@ -480,6 +485,9 @@ fn cut(
                     .map_err(|e| segment.io("cutting a torn tail off", e))?;
             }
         }
+        if guard::on("recovery.rewrite_unsynced") && end.last_seq > replayed.durable_upto {
+            write_again(&segment, durable_end(&segment, &end, replayed.durable_upto)?, end.offset)?;
+        }
         segment.file.sync_all().map_err(|e| segment.io("syncing what was recovered", e))?;
         segments.push(at_end(segment, end));
     }
@@ -494,13 +502,7 @@ fn cut(
         }
     }
     segments.extend(spare.clone());
-    let jump_base = Seq(replayed.last_seq.max(old.jump_base).0 + JUMP);
-    if jump_base.0 > SEQ_MAX - JUMP {
-        return Err(Error::limit(format!(
-            "the store has used up its sequence numbers ({jump_base} of {SEQ_MAX}); copy its records into a new store"
-        ))
-        .with_path(dir));
-    }
+    let jump_base = jump_base(replayed.last_seq.max(old.jump_base)).map_err(|e| e.with_path(dir))?;
     let manifest = Manifest {
         generation: old.generation + 1,
         durable_upto: replayed.last_seq,
@@ -510,7 +512,7 @@ fn cut(
         ..old
     };
     let next_seq = if guard::on("recovery.unclean_jumps") { jump_base } else { replayed.last_seq.next() };
-    manifest.store(fs, dir)?;
+    let gave_up_ballast = store_with_ballast(fs, dir, &manifest)?;
     // A file goes only after the manifest that forgets it is durable.
     for id in dropped {
         remove_segment(fs, dir, id)?;
@@ -523,8 +525,70 @@ fn cut(
         last_seq: replayed.last_seq,
         next_seq,
         manifest,
+        gave_up_ballast,
         report: Recovered { cut_bytes, ..report },
     })
+}
+
+/// The first number of a session, above all that may have been given after `known`.
+fn jump_base(known: Seq) -> Result<Seq> {
+    let base = known.plus(JUMP);
+    if base.0 > SEQ_MAX - JUMP {
+        return Err(Error::limit(format!(
+            "the store has used up its sequence numbers ({base} of {SEQ_MAX}); copy its records into a new store"
+        )));
+    }
+    Ok(base)
+}
+
+/// Where the frames of a segment begin that are not known to be durable: behind the last one up to `upto`.
+fn durable_end(segment: &Segment, end: &SegmentEnd, upto: Seq) -> Result<u32> {
+    let mut window = Window::new(&*segment.file, u64::from(end.offset));
+    let (mut at, mut durable_end) = (SEGMENT_HEADER, SEGMENT_HEADER);
+    while at < end.offset {
+        let bytes = window
+            .bytes(u64::from(at), FRAME_HEADER_MAX)
+            .map_err(|e| segment.io("reading the log", e).with_offset(u64::from(at)))?;
+        let header = FrameHeader::decode(bytes).map_err(|e| segment.corruption(u64::from(at), e))?;
+        at = at.saturating_add(u32::try_from(header.frame_len()).unwrap_or(u32::MAX));
+        if header.count > 0 && header.last_seq() > upto {
+            break;
+        }
+        if header.count > 0 {
+            durable_end = at;
+        }
+    }
+    Ok(durable_end)
+}
+
+/// Writes the bytes of a segment over themselves.
+///
+/// DURABILITY: after a sync that failed, the system may show bytes that no later sync brings to the disk, because it takes
+/// them for clean. Only what is written again is sure to be synced; the process that met the failure may be gone.
+fn write_again(segment: &Segment, from: u32, to: u32) -> Result<()> {
+    const CHUNK: u32 = 1 << 20;
+    let mut at = from;
+    while at < to {
+        let mut bytes = vec![0; (to - at).min(CHUNK) as usize];
+        let offset = u64::from(at);
+        segment
+            .file
+            .read_exact_at(&mut bytes, offset)
+            .and_then(|()| segment.file.write_all_at(&bytes, offset).map_err(|e| e.source))
+            .map_err(|e| segment.io("writing again what was recovered", e).with_offset(offset))?;
+        at += (to - at).min(CHUNK);
+    }
+    Ok(())
+}
+
+/// Stores a manifest; where the device is full, in the room of the ballast. Says whether that was given up.
+fn store_with_ballast(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<bool> {
+    match manifest.store(fs, dir) {
+        Err(error) if error.kind() == ErrorKind::NoSpace && fs.remove(&dir.join(BALLAST)).is_ok() => {
+            manifest.store(fs, dir).map(|()| true)
+        }
+        result => result.map(|()| false),
+    }
 }
 
 fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<()> {

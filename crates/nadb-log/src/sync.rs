@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Result, Seq, guard};
+use nadb_core::{ErrorKind, Result, Seq, guard};
 
 use crate::frame::{FramePlace, put_end_mark};
 use crate::log::Log;
@@ -19,7 +19,7 @@ impl<P: Send> Log<P> {
         if self.durable_seq() >= seq {
             return Ok(());
         }
-        self.sync_locked()
+        self.sync_locked(seq)
     }
 
     /// Makes everything that is published now durable.
@@ -31,10 +31,14 @@ impl<P: Send> Log<P> {
         self.sync_upto(self.published_seq())
     }
 
-    fn sync_locked(&self) -> Result<()> {
+    fn sync_locked(&self, seq: Seq) -> Result<()> {
         self.check_poison()?;
-        if guard::on("sync.lower_frames_first") {
-            self.write_out_all()?;
+        if guard::on("sync.lower_frames_first")
+            && let Err(error) = self.write_out_all()
+            && (error.kind() == ErrorKind::Poisoned || self.lock_tail().seq_in_file < seq)
+        {
+            // Where only frames above `seq` failed, this is not about them.
+            return Err(error);
         }
         // DURABILITY: what will count as durable is fixed before the first sync call: frames that come while the files are
         // being synced may or may not be caught by it.
@@ -87,7 +91,7 @@ impl<P: Send> Log<P> {
         if self.lock_tail().is_marked {
             return Ok(());
         }
-        self.sync_locked()?;
+        self.sync_locked(self.published_seq())?;
         {
             let mut guard = self.lock_tail();
             let tail = &mut *guard;

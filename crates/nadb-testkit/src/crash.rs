@@ -102,28 +102,40 @@ pub struct Run {
 }
 
 impl Run {
+    /// Before the first step.
+    #[must_use]
+    pub fn begin(base: Model) -> Run {
+        Run { states: vec![base], durable: 0, flushed: 0, trouble: None }
+    }
+
+    /// Takes a store through one more step.
+    ///
+    /// # Errors
+    /// What the step ended in.
+    pub fn take(&mut self, runner: &mut Runner, step: &Step) -> Result<(), Trouble> {
+        let promise = runner.step(step)?;
+        self.states.push(runner.model.clone());
+        if promise >= Promise::Flushed {
+            self.flushed = self.steps();
+        }
+        if promise == Promise::Durable {
+            self.durable = self.steps();
+        }
+        Ok(())
+    }
+
     /// Takes a store through steps, until one fails.
     #[must_use]
     pub fn of(runner: &mut Runner, steps: &[Step]) -> Run {
-        let mut run = Run { states: vec![runner.model.clone()], durable: 0, flushed: 0, trouble: None };
-        for (at, step) in steps.iter().enumerate() {
-            match runner.step(step) {
-                Ok(promise) => {
-                    run.states.push(runner.model.clone());
-                    if promise >= Promise::Flushed {
-                        run.flushed = at + 1;
-                    }
-                    if promise == Promise::Durable {
-                        run.durable = at + 1;
-                    }
-                }
-                Err(trouble) => {
-                    run.trouble = Some(trouble);
-                    break;
-                }
-            }
-        }
+        let mut run = Run::begin(runner.model.clone());
+        run.trouble = steps.iter().find_map(|step| run.take(runner, step).err());
         run
+    }
+
+    /// The states that may come back when it ends between two steps.
+    #[must_use]
+    pub fn allowed(&self, left: Left) -> RangeInclusive<usize> {
+        self.earliest(left.survives())..=self.steps()
     }
 
     /// How many steps succeeded.
@@ -234,26 +246,21 @@ impl<'a> Crash<'a> {
     /// What is wrong.
     pub fn check(&self, runner: &mut Runner, allowed: &RangeInclusive<usize>) -> Result<usize, String> {
         let content = runner.content().map_err(|e| format!("reading after the crash failed: {e}"))?;
-        let found = allowed.clone().rev().find(|&at| self.states.get(at) == Some(&content));
+        let is_it = |at: &usize| self.states.get(*at).is_some_and(|state| state.admits(&content));
+        let found = allowed.clone().rev().find(is_it);
         let Some(at) = found else {
             return Err(self.no_state(&content, allowed));
         };
         runner.verify().map_err(|e| format!("verification after the crash failed: {e}"))?;
-        runner.model = self.after(at);
+        runner.model = content;
+        runner.model.versions_given_upto(self.version);
         Ok(at)
-    }
-
-    /// The model of a state, with all versions counted as given that anyone may have seen.
-    #[must_use]
-    pub fn after(&self, at: usize) -> Model {
-        let mut model = self.states.get(at).cloned().unwrap_or_default();
-        model.versions_given_upto(self.version);
-        model
     }
 
     fn no_state(&self, content: &Model, allowed: &RangeInclusive<usize>) -> String {
         let other = self.states.iter().rposition(|state| state == content);
-        let to = |at: usize| self.states.get(at).and_then(|state| state.difference(content)).unwrap_or_default();
+        let to =
+            |at: usize| self.states.get(at).and_then(|state| state.difference(content)).unwrap_or_default();
         let (first, last) = (*allowed.start(), *allowed.end());
         format!(
             "what came back is not the state after any of the steps {first}..={last} (it is that after {other:?}); \
@@ -371,7 +378,9 @@ impl Campaign {
     }
 
     fn image(&self, disk: &SimFs, run: &Run, runner: &Runner, n: u64, left: Left) -> Result<Counts, String> {
-        let mut dice = Dice::new(self.life.seed ^ (n << 20) ^ Left::ALL.iter().position(|&l| l == left).unwrap_or(0) as u64);
+        let mut dice = Dice::new(
+            self.life.seed ^ (n << 20) ^ Left::ALL.iter().position(|&l| l == left).unwrap_or(0) as u64,
+        );
         let seed = dice.next_u64();
         let image = left.of(disk, n);
         let crash = Crash::of(run, &self.golden.states, left, runner, self.life.setup, seed)?;
@@ -379,10 +388,11 @@ impl Campaign {
         let (recovered, at) = crash.recover(&copy, &crash.allowed)?;
         // Before its end, which closes the store.
         let calls = copy.mutations();
+        let base = recovered.model.clone();
         drop(recovered);
         let mut counts = Counts { images: 1, ..Counts::default() };
         if dice.below(1000) < self.caps.second_lives {
-            counts.second = self.second_life(&crash, &image, at, &mut dice)?;
+            counts.second = second_life(self.caps.second_crashes, &crash, &image, base, &mut dice)?;
         }
         // What a process left is not durable: a power cut during the recovery may still take it back.
         let earliest = if left == Left::Kill { run.durable } else { at };
@@ -399,36 +409,44 @@ impl Campaign {
         }
         Ok(counts)
     }
-
-    /// Goes on after the crash, crashes again, and recovers again.
-    fn second_life(&self, crash: &Crash<'_>, image: &SimFs, at: usize, dice: &mut Dice) -> Result<u64, String> {
-        let life = Life {
-            setup: crash.setup,
-            seed: crash.seed,
-            now_ms: crash.now_ms,
-            base: crash.after(at),
-            steps: short_script(crash.seed),
-        };
-        let disk = image.process_kill();
-        let mut runner = life.runner(&disk);
-        runner.open().map_err(|e| format!("second life: {e}"))?;
-        let opened = disk.mutations();
-        let golden = Run::of(&mut runner, &life.steps);
-        if let Some(trouble) = golden.trouble {
-            return Err(format!("second life, step {}: {trouble}", golden.states.len() - 1));
-        }
-        runner.check_content().map_err(|e| format!("second life, at its end: {e}"))?;
-        for _ in 0..self.caps.second_crashes {
-            let n = 1 + dice.below(disk.mutations() - opened);
-            let left = *dice.pick(&Left::ALL);
-            second_crash(&life, &golden, image, n, left, dice.next_u64())
-                .map_err(|what| format!("second life, crash at {n}, {left}: {what}"))?;
-        }
-        Ok(self.caps.second_crashes)
-    }
 }
 
-fn second_crash(life: &Life, golden: &Run, image: &SimFs, n: u64, left: Left, seed: u64) -> Result<(), String> {
+/// Goes on after the crash, crashes again, and recovers again.
+fn second_life(
+    crashes: u64,
+    crash: &Crash<'_>,
+    image: &SimFs,
+    base: Model,
+    dice: &mut Dice,
+) -> Result<u64, String> {
+    let steps = short_script(crash.seed);
+    let life = Life { setup: crash.setup, seed: crash.seed, now_ms: crash.now_ms, base, steps };
+    let disk = image.process_kill();
+    let mut runner = life.runner(&disk);
+    runner.open().map_err(|e| format!("second life: {e}"))?;
+    let opened = disk.mutations();
+    let golden = Run::of(&mut runner, &life.steps);
+    if let Some(trouble) = golden.trouble {
+        return Err(format!("second life, step {}: {trouble}", golden.states.len() - 1));
+    }
+    runner.check_content().map_err(|e| format!("second life, at its end: {e}"))?;
+    for _ in 0..crashes {
+        let n = 1 + dice.below(disk.mutations() - opened);
+        let left = *dice.pick(&Left::ALL);
+        second_crash(&life, &golden, image, n, left, dice.next_u64())
+            .map_err(|what| format!("second life, crash at {n}, {left}: {what}"))?;
+    }
+    Ok(crashes)
+}
+
+fn second_crash(
+    life: &Life,
+    golden: &Run,
+    image: &SimFs,
+    n: u64,
+    left: Left,
+    seed: u64,
+) -> Result<(), String> {
     let disk = image.process_kill();
     let mut runner = life.runner(&disk);
     runner.open().map_err(|e| e.to_string())?;
@@ -449,7 +467,13 @@ fn recovery_crash(
 ) -> Result<(), String> {
     let disk = image.process_kill();
     disk.crash_at_mutation(r);
-    let life = Life { setup: crash.setup, seed: crash.seed ^ 1, now_ms: crash.now_ms, base: Model::default(), steps: Vec::new() };
+    let life = Life {
+        setup: crash.setup,
+        seed: crash.seed ^ 1,
+        now_ms: crash.now_ms,
+        base: Model::default(),
+        steps: Vec::new(),
+    };
     if life.runner(&disk).open().is_ok() {
         return Err("the store opened although the power was cut".to_owned());
     }

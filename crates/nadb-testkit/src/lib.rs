@@ -1,7 +1,8 @@
 //! Model, generators and crash runner for the tests of NADB.
 
-pub mod dice;
-pub mod kill;
 pub mod crash;
+pub mod dice;
+pub mod fuzz;
+pub mod kill;
 pub mod model;
 pub mod workload;

@@ -131,6 +131,23 @@ impl Model {
         self.last_version
     }
 
+    /// Whether a store that was read has this content; a version that is still open here may be any.
+    #[must_use]
+    pub fn admits(&self, content: &Model) -> bool {
+        let admits = |ours: &Record, theirs: &Record| {
+            ours == theirs || ours.version.is_none() && *ours == Record { version: None, ..theirs.clone() }
+        };
+        self.namespaces.len() == content.namespaces.len()
+            && self.namespaces.iter().zip(&content.namespaces).all(|((name, ours), (other, theirs))| {
+                name == other
+                    && ours.len() == theirs.len()
+                    && ours
+                        .iter()
+                        .zip(theirs.iter())
+                        .all(|((key, a), (other, b))| key == other && admits(a, b))
+            })
+    }
+
     /// Counts all versions up to this one as given: the next must be above.
     pub fn versions_given_upto(&mut self, version: u64) {
         self.last_version = self.last_version.max(version);
@@ -163,12 +180,7 @@ impl Model {
                 let (a, b) = (records.get(key), others.get(key));
                 if a != b {
                     let shown = |r: Option<&Arc<Record>>| r.map_or("absent".to_owned(), |r| shorten(r));
-                    return Some(format!(
-                        "{name}/{}: {} and {}",
-                        key.escape_ascii(),
-                        shown(a),
-                        shown(b)
-                    ));
+                    return Some(format!("{name}/{}: {} and {}", key.escape_ascii(), shown(a), shown(b)));
                 }
             }
         }

@@ -64,6 +64,8 @@ pub enum Step {
     Get(&'static str, Vec<u8>),
     /// Lists a namespace.
     Scan(&'static str),
+    /// Reads and checks every byte.
+    Verify,
 }
 
 /// What a step that succeeded has promised of itself and all before it.
@@ -216,9 +218,14 @@ impl Runner {
         self.engine.is_some()
     }
 
-    /// Lets go of the store without an end in order, as far as a process can do that to itself: the disk should be dead.
+    /// Lets go of the store, which closes it.
     pub fn abandon(&mut self) {
         self.engine = None;
+    }
+
+    /// Lets go of the store as a process does that is killed: nothing is closed, the lock is held until the disk is cut.
+    pub fn abandon_without_close(&mut self) {
+        std::mem::forget(self.engine.take());
     }
 
     fn options(&self) -> Options {
@@ -267,6 +274,7 @@ impl Runner {
             Step::Write(ops, durability) => self.write(ops, *durability),
             Step::Get(name, key) => self.get(name, key).map(|()| Promise::Nothing),
             Step::Scan(name) => self.scan(name).map(|()| Promise::Nothing),
+            Step::Verify => self.verify().map(|()| Promise::Nothing),
         }
     }
 
@@ -495,7 +503,8 @@ pub fn random_step(random: &mut Dice) -> Step {
         78..=83 => Step::Get(name, key(random)),
         84..=86 => Step::Scan(name),
         87..=89 => Step::Drop(name),
-        90..=92 => Step::Flush,
+        90..=91 => Step::Flush,
+        92 => Step::Verify,
         _ => Step::Maintain,
     }
 }
@@ -617,7 +626,10 @@ pub fn random_batch(random: &mut Dice) -> Vec<Op> {
     {
         let value = value(random);
         let put = Action::Put(random_put(random, value));
-        ops.push(Op { operation: Operation { action: put, condition: Condition::Always, ..first.operation }, version: VersionIs::Unnamed });
+        ops.push(Op {
+            operation: Operation { action: put, condition: Condition::Always, ..first.operation },
+            version: VersionIs::Unnamed,
+        });
     }
     ops
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use nadb_core::{Action, Add, Condition, Durability, Merge, MergeOperator, Operation, Outcome, Result};
-use nadb_engine::Engine;
+use nadb_core::{
+    Action, Add, Backend, Condition, Durability, Merge, MergeOperator, Operation, Outcome, Result,
+    WriteOptions,
+};
 
 use crate::settings::PutSettings;
 
@@ -30,7 +32,7 @@ use crate::settings::PutSettings;
 #[derive(Debug)]
 #[must_use = "nothing is written until `commit` is called"]
 pub struct Batch {
-    engine: Engine,
+    backend: Arc<dyn Backend>,
     items: Vec<Item>,
     durability: Option<Durability>,
 }
@@ -65,8 +67,8 @@ impl Item {
 }
 
 impl Batch {
-    pub(crate) fn new(engine: Engine) -> Batch {
-        Batch { engine, items: Vec::new(), durability: None }
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Batch {
+        Batch { backend, items: Vec::new(), durability: None }
     }
 
     /// Adds a write of a value, as [`Namespace::set`](crate::Namespace::set).
@@ -170,7 +172,7 @@ impl Batch {
         operator: impl MergeOperator,
         operand: impl AsRef<[u8]>,
     ) -> &mut Self {
-        let merge = Merge { operator: Arc::new(operator), operand: operand.as_ref().to_vec().into() };
+        let merge = Merge::new(Arc::new(operator), operand.as_ref().to_vec());
         self.push(namespace.into(), key.as_ref(), Change::Merge(merge));
         self
     }
@@ -233,7 +235,8 @@ impl Batch {
         let operations = self.items.into_iter().enumerate().map(|(at, item)| {
             item.into_operation().map_err(|error| error.with_context(&format!("operation {}", at + 1)))
         });
-        self.engine.write(&operations.collect::<Result<Vec<_>>>()?, self.durability)
+        let options = WriteOptions::default().with_durability(self.durability);
+        self.backend.write(&operations.collect::<Result<Vec<_>>>()?, &options)
     }
 
     fn push(&mut self, namespace: String, key: &[u8], change: Change) -> &mut Item {

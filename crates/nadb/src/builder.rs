@@ -102,6 +102,6 @@ impl StoreBuilder {
                 "path is missing; give the store's directory with .path(\"./data\"), or use Store::memory()",
             )
         })?;
-        Ok(Store::new(Engine::open(Arc::new(RealFs), &path, self.options)?))
+        Ok(Store::with_backend(Arc::new(Engine::open(Arc::new(RealFs), &path, self.options)?)))
     }
 }

@@ -1,7 +1,6 @@
 //! Iterators over the records of a namespace, in the order of their keys.
 
-use nadb_core::{Entry, Result};
-use nadb_engine::Scan;
+use nadb_core::{Entry, Listing, Result};
 
 /// The records of a range of keys, in order; reverse it with [`Iterator::rev`].
 ///
@@ -23,12 +22,12 @@ use nadb_engine::Scan;
 #[derive(Debug)]
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Iter {
-    scan: Scan,
+    listing: Box<dyn Listing>,
 }
 
 impl Iter {
-    pub(crate) fn new(scan: Scan) -> Iter {
-        Iter { scan }
+    pub(crate) fn new(listing: Box<dyn Listing>) -> Iter {
+        Iter { listing }
     }
 
     /// Only the keys of what is left; no value is read.
@@ -42,7 +41,7 @@ impl Iter {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn keys(self) -> Keys {
-        Keys { keys: self.scan.keys() }
+        Keys { listing: self.listing }
     }
 }
 
@@ -50,13 +49,13 @@ impl Iterator for Iter {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        self.scan.next()
+        self.listing.next()
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Result<Entry>> {
-        self.scan.next_back()
+        self.listing.next_back()
     }
 }
 
@@ -72,19 +71,19 @@ impl DoubleEndedIterator for Iter {
 #[derive(Debug)]
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Keys {
-    keys: nadb_engine::Keys,
+    listing: Box<dyn Listing>,
 }
 
 impl Iterator for Keys {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
-        self.keys.next()
+        self.listing.next_key()
     }
 }
 
 impl DoubleEndedIterator for Keys {
     fn next_back(&mut self) -> Option<Result<Vec<u8>>> {
-        self.keys.next_back()
+        self.listing.next_key_back()
     }
 }

@@ -1,7 +1,7 @@
 //! NADB: an embedded, crash-safe, log-structured key-value store with tags and lifetimes.
 //!
 //! This crate is the public face: thin, generic where that is convenient, without state of its own. It turns calls into
-//! operations and hands them to the engine, which does the work. What it promises: every limit is enforced with an error
+//! operations and hands them to a [`Backend`](backend::Backend), by default the engine, which does the work. What it promises: every limit is enforced with an error
 //! that names field, value and limit, and nothing is written then; no type of a dependency stands in a signature, except
 //! [`bytes`].
 //!
@@ -26,6 +26,7 @@
 //! wrong; [`limits`] has the bounds. The API blocks; all of it may be called from any number of threads.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 mod batch;
 mod builder;
 mod iter;
@@ -40,10 +41,9 @@ mod store;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
-    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, Outcome, Result, Tags,
-    Value, Written,
+    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo, Outcome,
+    RecoveryReport, Result, SegmentInfo, SegmentState, Stats, Tags, Value, VerifyReport, Written,
 };
-pub use nadb_engine::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;

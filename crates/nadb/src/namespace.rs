@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use nadb_core::{
-    Action, Add, Durability, Entry, Error, ErrorKind, Merge, MergeOperator, Metadata, Operation, Outcome,
-    Put, Result, Value, Written, parse_counter,
+    Action, Add, Backend, Durability, Entry, Error, ErrorKind, Merge, MergeOperator, Metadata, Operation,
+    Outcome, Put, Result, ScanRequest, Value, WriteOptions, Written, parse_counter,
 };
-use nadb_engine::Engine;
 
-use crate::range::{Bounds, ordered, prefix_bounds};
 use crate::settings::written;
 use crate::{Iter, KeyRange, PutBuilder, RemoveBuilder};
 
@@ -28,13 +26,13 @@ use crate::{Iter, KeyRange, PutBuilder, RemoveBuilder};
 /// ```
 #[derive(Clone)]
 pub struct Namespace {
-    engine: Engine,
+    backend: Arc<dyn Backend>,
     name: Arc<str>,
 }
 
 impl Namespace {
-    pub(crate) fn new(engine: Engine, name: &str) -> Namespace {
-        Namespace { engine, name: name.into() }
+    pub(crate) fn new(backend: Arc<dyn Backend>, name: &str) -> Namespace {
+        Namespace { backend, name: name.into() }
     }
 
     /// The name.
@@ -91,7 +89,7 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        self.engine.get(&self.name, key.as_ref())
+        self.backend.get(&self.name, key.as_ref())
     }
 
     /// Key, value and metadata, all of the same version; `None` when the key is absent.
@@ -107,7 +105,7 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
-        self.engine.get_entry(&self.name, key.as_ref())
+        self.backend.get_entry(&self.name, key.as_ref())
     }
 
     /// The metadata of a key without its value, `None` when the key is absent.
@@ -123,7 +121,7 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn metadata(&self, key: impl AsRef<[u8]>) -> Result<Option<Metadata>> {
-        self.engine.metadata(&self.name, key.as_ref())
+        self.backend.metadata(&self.name, key.as_ref())
     }
 
     /// Whether the key is there.
@@ -138,7 +136,7 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.engine.contains(&self.name, key.as_ref())
+        self.backend.contains(&self.name, key.as_ref())
     }
 
     /// Deletes a key and says whether it was there.
@@ -268,7 +266,9 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Value>>> {
-        keys.into_iter().map(|key| self.get(key)).collect()
+        let keys: Vec<K> = keys.into_iter().collect();
+        let keys: Vec<&[u8]> = keys.iter().map(K::as_ref).collect();
+        self.backend.get_many(&self.name, &keys)
     }
 
     /// Deletes several keys in one atomic step, and says for each whether it was there.
@@ -332,7 +332,7 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Iter> {
-        self.scan(prefix_bounds(prefix.as_ref()))
+        self.scan(ScanRequest::prefix(prefix.as_ref()))
     }
 
     /// The records of a range of keys, in order: see [`KeyRange`].
@@ -348,15 +348,15 @@ impl Namespace {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn range(&self, range: impl KeyRange) -> Result<Iter> {
-        self.scan(ordered(range.into_bounds()))
+        self.scan(ScanRequest::range(range.into_bounds()))
     }
 
-    fn scan(&self, bounds: Bounds) -> Result<Iter> {
-        Ok(Iter::new(self.engine.scan(&self.name, bounds)?))
+    fn scan(&self, request: ScanRequest) -> Result<Iter> {
+        Ok(Iter::new(self.backend.scan(&self.name, request)?))
     }
 
     fn merge_with(&self, key: &[u8], operator: Arc<dyn MergeOperator>, operand: &[u8]) -> Result<Vec<u8>> {
-        let action = Action::Merge(Merge { operator, operand: operand.into() });
+        let action = Action::Merge(Merge::new(operator, operand));
         let outcome = self.write_one(Operation::new(&*self.name, key, action), None)?;
         outcome.merged.ok_or_else(|| odd_reply("a merge without its new value"))
     }
@@ -366,7 +366,8 @@ impl Namespace {
         operation: Operation<'_>,
         durability: Option<Durability>,
     ) -> Result<Outcome> {
-        let mut outcomes = self.engine.write(&[operation], durability)?;
+        let mut outcomes =
+            self.backend.write(&[operation], &WriteOptions::default().with_durability(durability))?;
         outcomes.pop().ok_or_else(|| odd_reply("no outcome of a write"))
     }
 
@@ -374,7 +375,7 @@ impl Namespace {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        self.engine.write(&operations, None)
+        self.backend.write(&operations, &WriteOptions::default())
     }
 }
 

@@ -1,11 +1,13 @@
 //! A store: opening, closing, and everything that concerns all of its namespaces.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use nadb_core::Result;
 use nadb_core::limits::check_namespace;
-use nadb_engine::{Engine, NamespaceInfo, Options, RecoveryReport, SegmentInfo, Stats, VerifyReport};
+use nadb_core::{
+    Backend, Capabilities, NamespaceInfo, RecoveryReport, Result, SegmentInfo, Stats, VerifyReport,
+};
+use nadb_engine::{Engine, Options};
 use nadb_vfs::MemFs;
 
 use crate::{Batch, Namespace, StoreBuilder};
@@ -29,14 +31,10 @@ use crate::{Batch, Namespace, StoreBuilder};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Store {
-    engine: Engine,
+    backend: Arc<dyn Backend>,
 }
 
 impl Store {
-    pub(crate) fn new(engine: Engine) -> Store {
-        Store { engine }
-    }
-
     /// Opens the store in the directory `path` with the default options, and creates it where there is none.
     ///
     /// # Errors
@@ -76,7 +74,38 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn memory() -> Result<Store> {
-        Ok(Store::new(Engine::open(Arc::new(MemFs::default()), Path::new("memory"), Options::default())?))
+        let engine = Engine::open(Arc::new(MemFs::default()), Path::new("memory"), Options::default())?;
+        Ok(Store::with_backend(Arc::new(engine)))
+    }
+
+    /// A store on anyone's backend: what [`open`](Store::open) and [`memory`](Store::memory) do with NADB's own engine.
+    /// How to write one is in [`backend`](crate::backend).
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// use nadb::backend::Backend;
+    /// use std::sync::Arc;
+    /// fn store_on(backend: impl Backend) -> Store {
+    ///     Store::with_backend(Arc::new(backend))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_backend(backend: Arc<dyn Backend>) -> Store {
+        Store { backend }
+    }
+
+    /// What this store's backend can do. The engine can do everything; on others a method may answer `Unsupported`.
+    ///
+    /// ```
+    /// use nadb::backend::Feature;
+    /// let store = nadb::Store::memory()?;
+    /// assert!(store.capabilities().has(Feature::Verify));
+    /// assert_eq!(store.capabilities().value_bytes_max, nadb::limits::VALUE_BYTES_MAX as u64);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        self.backend.capabilities()
     }
 
     /// A handle to the namespace `name`: keys in it have nothing to do with equal keys in others. `/` in a name makes a
@@ -95,7 +124,7 @@ impl Store {
     pub fn namespace(&self, name: impl AsRef<str>) -> Result<Namespace> {
         let name = name.as_ref();
         check_namespace(name)?;
-        Ok(Namespace::new(self.engine.clone(), name))
+        Ok(Namespace::new(Arc::clone(&self.backend), name))
     }
 
     /// Every namespace with the number of its keys, in the order of the names.
@@ -112,7 +141,7 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
-        let mut all = self.engine.namespaces()?;
+        let mut all = self.backend.namespaces()?;
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -135,7 +164,7 @@ impl Store {
     pub fn drop_namespace(&self, name: impl AsRef<str>) -> Result<bool> {
         let name = name.as_ref();
         check_namespace(name)?;
-        self.engine.drop_namespace(name)
+        self.backend.drop_namespace(name)
     }
 
     /// An empty batch: writes to any keys of any namespaces that happen all or not at all.
@@ -148,7 +177,7 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn batch(&self) -> Batch {
-        Batch::new(self.engine.clone())
+        Batch::new(Arc::clone(&self.backend))
     }
 
     /// Makes everything that is visible durable: when it returns, nothing that was written or read before can be lost.
@@ -164,7 +193,7 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.engine.flush()
+        self.backend.flush()
     }
 
     /// Counts and sizes.
@@ -179,7 +208,7 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn stats(&self) -> Result<Stats> {
-        self.engine.stats()
+        self.backend.stats()
     }
 
     /// The segments that the log consists of, oldest first.
@@ -195,7 +224,7 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
-        self.engine.segments()
+        self.backend.segments()
     }
 
     /// Reads every byte of the store, checks every checksum, and compares the key index with what the files say. Reads
@@ -212,10 +241,11 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn verify(&self) -> Result<VerifyReport> {
-        self.engine.verify()
+        self.backend.verify()
     }
 
-    /// What opening found: whether the store is new, was closed in order, and what was cut off after a crash.
+    /// What opening found: whether the store is new, was closed in order, and what was cut off after a crash. All zero on a
+    /// backend that recovers nothing.
     ///
     /// ```
     /// let store = nadb::Store::memory()?;
@@ -225,7 +255,8 @@ impl Store {
     /// ```
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
-        self.engine.recovery()
+        static NOTHING: LazyLock<RecoveryReport> = LazyLock::new(RecoveryReport::default);
+        self.backend.recovery().unwrap_or(&NOTHING)
     }
 
     /// Makes everything durable, ends the background threads and gives the lock back. Every other handle answers
@@ -244,6 +275,6 @@ impl Store {
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn close(&self) -> Result<()> {
-        self.engine.close()
+        self.backend.close()
     }
 }

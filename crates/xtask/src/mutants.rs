@@ -125,4 +125,10 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "frames_that_were_cut_do_not_come_back_behind_a_tail_of_equal_size",
         without: "Frames that recovery cut off stay in the file and come back.",
     },
+    Mutant {
+        guard: "recovery.rewrite_unsynced",
+        package: "nadb-log",
+        test: "what_a_failed_sync_left_in_the_cache_is_written_again_by_the_next_opening",
+        without: "Frames that an earlier failed sync left in the cache count as durable and are not on the disk.",
+    },
 ];

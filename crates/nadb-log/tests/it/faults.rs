@@ -243,3 +243,25 @@ fn every_call_of_an_opening_may_fail_once() {
         }
     }
 }
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again_by_the_next_opening() {
+    let (sim, env, store) = store();
+    store.log.sync_all().unwrap();
+    store.put_many("l", 9);
+    for nth in 1..=2 {
+        sim.inject(Fault::at(CallKind::SyncData, nth, FaultKind::SyncLost).on(".seg"));
+    }
+    assert_eq!(store.log.sync_all().unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(store);
+    sim.clear_faults();
+    // The next process finds all of it in the system's cache, which takes it for clean.
+    let sim = sim.process_kill();
+    let env = env.on(&sim);
+    let store = env.open().unwrap();
+    let keys = store.keys();
+    assert_eq!((keys.len(), store.log.durable_seq()), (12, Seq(12)), "it counts as durable now");
+    for mode in CrashMode::ALL {
+        assert_eq!(env.on(&sim.power_cut(mode, 1)).keys(), keys, "{mode:?}");
+    }
+}

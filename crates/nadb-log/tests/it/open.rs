@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use nadb_core::limits::SEQ_MAX;
 use nadb_core::{Durability, ErrorKind, Seq};
-use nadb_log::{BALLAST, FORMAT_VERSION};
+use nadb_log::{BALLAST, FORMAT_VERSION, Manifest};
 use nadb_vfs::{CrashMode, Fs, SimFs};
 
 use crate::support::{DIR, Env, files, len_of, manifest, names, segment};
@@ -29,7 +30,7 @@ fn a_clean_reopening_goes_on_in_the_same_segment() {
     let env = Env::new(&sim);
     for n in 0..4u64 {
         let store = env.open().unwrap();
-        assert_eq!(store.log.recovered().clean, true);
+        assert!(store.log.recovered().clean);
         let placed = store.put(&format!("k{n:02}"), Durability::Flushed).unwrap();
         assert_eq!((placed.segment.0, placed.first_seq), (1, Seq(n + 1)));
         store.log.close().unwrap();
@@ -234,6 +235,21 @@ fn an_unfinished_manifest_and_a_ballast_do_not_matter() {
     let store = env.open().unwrap();
     assert!(store.log.recovered().clean);
     store.put("k08", Durability::Flushed).unwrap();
+    store.log.close().unwrap();
+    drop(store);
+    assert_eq!(env.keys(), names("k", 9));
+}
+
+#[test]
+fn numbers_that_are_used_up_are_a_limit_and_nothing_is_written() {
+    let sim = SimFs::new(1);
+    let env = closed_store(&sim);
+    let mut used_up = Manifest::decode(&sim.read_file(manifest()).unwrap()).unwrap();
+    used_up.jump_base = Seq(SEQ_MAX - 1);
+    sim.write_file(manifest(), &used_up.encode()).unwrap();
+    let store = env.open().unwrap();
+    assert_eq!(store.put("k08", Durability::Flushed).unwrap().first_seq, Seq(SEQ_MAX - 1));
+    assert_eq!(store.put("no", Durability::Flushed).unwrap_err().kind(), ErrorKind::Limit);
     store.log.close().unwrap();
     drop(store);
     assert_eq!(env.keys(), names("k", 9));

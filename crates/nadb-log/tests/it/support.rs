@@ -68,7 +68,7 @@ impl Env {
 
     /// The error that opening gives.
     pub(crate) fn error(&self) -> Error {
-        self.open().err().expect("opening should fail")
+        self.open().expect_err("opening should fail")
     }
 }
 

@@ -101,7 +101,12 @@ fn corruption_under_an_open_store_is_never_an_answer() {
                     ),
                     Err(error) => {
                         refused += 1;
-                        assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(&*path)), "{}", what());
+                        assert_eq!(
+                            (error.kind(), error.path()),
+                            (ErrorKind::Corruption, Some(&*path)),
+                            "{}",
+                            what()
+                        );
                         assert!(error.offset().unwrap() <= offset as u64, "{}: {error}", what());
                     }
                 }
@@ -109,7 +114,8 @@ fn corruption_under_an_open_store_is_never_an_answer() {
             // Hashes of 4 bits make readers meet records that are not theirs.
             assert!(refused <= 1 || cfg!(nadb_hash_bits_4), "{}: {refused} keys refused", what());
             for (namespace, _) in &right.namespaces {
-                match engine.scan(namespace, all_keys()).and_then(|scan| scan.collect::<Result<Vec<_>, _>>()) {
+                match engine.scan(namespace, all_keys()).and_then(|scan| scan.collect::<Result<Vec<_>, _>>())
+                {
                     Ok(found) => {
                         let expected = right.entries.iter().filter(|((have, _), _)| have == namespace);
                         assert!(found.iter().eq(expected.map(|(_, entry)| entry)), "{}", what());
@@ -139,7 +145,8 @@ fn corruption_of_the_manifest_or_a_spare_under_an_open_store_is_found_by_verify(
         for offset in (0..now[name].len()).filter(|offset| name == "MANIFEST" || *offset < HEADER) {
             let byte = now[name][offset];
             file.write_all_at(&[byte ^ 0x10], offset as u64).unwrap();
-            let error = engine.verify().err().unwrap_or_else(|| panic!("verify missed byte {offset} of {name}"));
+            let error =
+                engine.verify().err().unwrap_or_else(|| panic!("verify missed byte {offset} of {name}"));
             assert!(matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Version), "{error:?}");
             assert_eq!(error.path(), Some(&*path), "{error:?}");
             assert!(error.offset().is_some(), "{error:?}");
@@ -212,7 +219,8 @@ fn corruption_of_a_large_record_is_no_listing() {
     for (key, put) in [(b"large-1", lasting), (b"large-2", passing)] {
         engine.write(&[Operation::new("n", key.as_slice(), Action::Put(put))], None).unwrap();
     }
-    let keys = || engine.scan("n", all_keys()).map(|scan| scan.keys().collect::<Result<Vec<_>, _>>().unwrap());
+    let keys =
+        || engine.scan("n", all_keys()).map(|scan| scan.keys().collect::<Result<Vec<_>, _>>().unwrap());
     let right = keys().unwrap();
     assert_eq!(right, [b"large-1", b"large-2"]);
     for (name, bytes) in files(&fs).iter().filter(|(name, _)| name.ends_with(".seg")) {
@@ -282,7 +290,9 @@ fn cut_at_every_length(sample: &Sample) {
             let expected = match name.as_str() {
                 "MANIFEST" => Expected::Refuses(name.clone()),
                 _ if len < HEADER => Expected::Refuses(name.clone()),
-                _ if len == HEADER => Expected::after(sample.verdict(|frame| frame.file != *name), Expected::RefusesSomewhere),
+                _ if len == HEADER => {
+                    Expected::after(sample.verdict(|frame| frame.file != *name), Expected::RefusesSomewhere)
+                }
                 _ => {
                     let verdict = sample.verdict(|frame| frame.file != *name || frame.to <= len);
                     Expected::after(verdict, Expected::Refuses(name.clone()))

@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_possible_truncation)]
 #![allow(clippy::disallowed_methods, reason = "the tests prepare and compare files by themselves")]
 
+mod corpus;
 mod crash;
 mod damage;
+mod faults;
 mod kill;
+mod model;
+mod threads;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::{
-    Action, Attrs, Durability, Entry, ExpiryUpdate, ManualClock, Operation, Put, SeededEntropy, Seq, Tags, TagsUpdate,
+    Action, Attrs, Durability, Entry, ExpiryUpdate, ManualClock, Operation, Put, SeededEntropy, Seq, Tags,
+    TagsUpdate,
 };
 use nadb_engine::{Engine, Options};
 use nadb_log::{Frame, FrameKind, Manifest, SEGMENT_HEADER, parse_segment};
@@ -84,7 +85,8 @@ impl Sample {
 
     fn write(is_closed: bool, entropy: u64) -> Sample {
         let fs = MemFs::default();
-        let mut writer = Writer { engine: open(&fs, entropy + 1).unwrap(), states: vec![], old_manifests: vec![], fs };
+        let mut writer =
+            Writer { engine: open(&fs, entropy + 1).unwrap(), states: vec![], old_manifests: vec![], fs };
         writer.note();
         writer.steps(0..30);
         writer.engine.flush().unwrap();
@@ -140,7 +142,8 @@ impl Sample {
             if opening.follows != Some(last_seq) {
                 break;
             }
-            last_seq = frames.take_while(whole).map(|frame| frame.last_seq).max().unwrap_or(last_seq).max(last_seq);
+            last_seq =
+                frames.take_while(whole).map(|frame| frame.last_seq).max().unwrap_or(last_seq).max(last_seq);
         }
         Verdict { last_seq: last_seq.0, durable_upto: durable_upto.0 }
     }

@@ -1,0 +1,277 @@
+//! The one trait between what users call and what keeps their records.
+//!
+//! It promises the meaning of every verb, the same on every backend, and the crate `nadb-conformance` tests it. It leaves
+//! generic convenience to the facade, and how records are kept to the backend.
+
+use std::fmt;
+
+use crate::{
+    Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome, RecoveryReport,
+    Result, ScanRequest, SegmentInfo, Stats, Value, VerifyReport, WriteBatch,
+};
+
+/// How a batch is written, beside what it says.
+///
+/// ```
+/// use nadb_core::{Durability, WriteOptions};
+/// assert_eq!(WriteOptions::default().durability, None);
+/// let synced = WriteOptions::default().with_durability(Some(Durability::Synced));
+/// assert_eq!(synced.durability, Some(Durability::Synced));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// The class in which it is acknowledged; `None` is the store's own.
+    pub durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// The same with this durability class; `None` is the store's own.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Option<Durability>) -> WriteOptions {
+        self.durability = durability;
+        self
+    }
+}
+
+/// An open store, as something that keeps records sees it. One object serves any number of threads.
+///
+/// # What every backend promises
+///
+/// - **Input** beyond a limit is refused before anything is written, with `Limit` or `InvalidInput`, naming field, value
+///   and limit: [`Capabilities::check_write`] does that for writes, [`limits`](crate::limits) has the checks for reads. Keys
+///   are 1 to 65,535 bytes of any kind and are told apart by nothing but their bytes and their namespace.
+/// - **Absence** is `None` or `false`, never an error: of keys that were never there, were deleted or have expired, and of
+///   all keys of a namespace that does not exist. A record expires when its `expires_ms ≤ now` by the backend's clock, and
+///   from then on it is absent everywhere, whether it was purged or not.
+/// - **Versions** are numbers above zero that rise with every write to a key and are never given to it again, also not
+///   after a delete, an expiry, a drop of its namespace or a crash.
+/// - **After [`close`](Backend::close)** every method but `capabilities` and `recovery` answers `Closed`.
+/// - **What it does not know** it refuses: an [`Action`](crate::Action), [`Condition`](crate::Condition) or other variant
+///   that came with a later version of NADB is `Unsupported`, never ignored.
+///
+/// # How it grows
+///
+/// Later versions add methods with a default that answers `Unsupported` (or does the same by the methods that there are),
+/// variants of enums that may be refused, and fields of requests that are advice and may be ignored. So a backend that is
+/// correct today stays correct. A wrapper around another backend should forward every method of the version that it is
+/// built against, those with a default too.
+///
+/// docs/backends.md shows a whole backend in a page.
+pub trait Backend: Send + Sync + 'static {
+    /// What it can do: the same from opening to closing, and after it.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Does all operations of the batch or none, in order, and gives one outcome for each. When it returns, the batch is
+    /// visible to every read, and as durable as its class says. An empty batch does nothing.
+    ///
+    /// - Later operations see what earlier ones did; of several writes to a key the last counts. The version that an earlier
+    ///   operation of the same batch made is not known yet, so no `IfVersion` matches it.
+    /// - A put replaces value, tags, expiry, media type and attributes, except where `Keep` says otherwise. `created_ms`
+    ///   stays as long as the key is there. An expiry already past makes the put act as a delete.
+    /// - A merge changes the value alone; tags, expiry, media type, attributes and `created_ms` stay. The operators of NADB
+    ///   are known by [`MergeOperator::kind`](crate::MergeOperator::kind), so that a server can do them itself.
+    /// - A put or merge creates its namespace. A delete does not.
+    /// - Between testing a condition, or reading what a merge is made from, and writing nobody else changes the key.
+    ///
+    /// The outcome's `version` is there whenever the key is there afterwards.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` with the current version when a condition does not hold, `Limit`, `InvalidInput`, `Unsupported`,
+    /// what a merge operator returns, `NoSpace`, `Unavailable`, `Closed`: nothing was written, and no namespace created.
+    /// `OutcomeUnknown` and `Poisoned`: perhaps all of it was.
+    fn write(&self, batch: &WriteBatch<'_>, options: &WriteOptions) -> Result<Vec<Outcome>>;
+
+    /// The value of a key. It stays as it is, whatever happens to the key or the store.
+    ///
+    /// # Errors
+    /// `Limit` or `InvalidInput` for name or key, `Corruption`, `Io`, `Unavailable`, `Closed`.
+    fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>>;
+
+    /// Key, value and metadata, all of the same version.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get).
+    fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>>;
+
+    /// The metadata of a key. The default reads the value, too.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get).
+    fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
+        Ok(self.get_entry(namespace, key)?.map(|entry| entry.metadata))
+    }
+
+    /// Whether a key is there. The default reads the metadata.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get).
+    fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        Ok(self.metadata(namespace, key)?.is_some())
+    }
+
+    /// The values of several keys of a namespace, in the order of `keys`, which may repeat. Each is as good as a
+    /// [`get`](Backend::get) of its own, and the default does just that; a backend over a network does it in one go.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get), the first that happens.
+    fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        keys.iter().map(|key| self.get(namespace, key)).collect()
+    }
+
+    /// The records of a key range, in order, from either end, keys alone or whole entries: see [`Listing`]. What it shows of
+    /// concurrent writes is [`Capabilities::scans`].
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get), here or in an item.
+    fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>>;
+
+    /// All namespaces with the numbers of their keys, in any order.
+    ///
+    /// # Errors
+    /// `Io`, `Unavailable`, `Closed`.
+    fn namespaces(&self) -> Result<Vec<NamespaceInfo>>;
+
+    /// Drops a namespace with all its keys, and says whether it was there. Afterwards the name is free: the first write to
+    /// it makes a new, empty namespace. Those "below" it (`name/…`) are others and stay.
+    ///
+    /// # Errors
+    /// As [`write`](Backend::write).
+    fn drop_namespace(&self, name: &str) -> Result<bool>;
+
+    /// Ends the store for everyone who shares this object; what can be made durable is durable then. Closing again does
+    /// nothing. Dropping the last reference without it does the same and reports nothing.
+    ///
+    /// # Errors
+    /// What the last sync or the connection reports. The store is closed all the same.
+    fn close(&self) -> Result<()>;
+
+    /// Makes everything that is visible durable. Optional: [`Feature::Flush`].
+    ///
+    /// # Errors
+    /// `Unsupported`; `Poisoned`, `NoSpace`, `Io`, `Closed`.
+    fn flush(&self) -> Result<()> {
+        Err(self.capabilities().unsupported(Feature::Flush.name()))
+    }
+
+    /// Counts and sizes. Optional: [`Feature::Stats`].
+    ///
+    /// # Errors
+    /// `Unsupported`; `Unavailable`, `Closed`.
+    fn stats(&self) -> Result<Stats> {
+        Err(self.capabilities().unsupported(Feature::Stats.name()))
+    }
+
+    /// The segments that the log consists of, oldest first. Optional: [`Feature::Segments`].
+    ///
+    /// # Errors
+    /// `Unsupported`; `Closed`.
+    fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        Err(self.capabilities().unsupported(Feature::Segments.name()))
+    }
+
+    /// Reads and checks everything that is stored. Optional: [`Feature::Verify`].
+    ///
+    /// # Errors
+    /// `Unsupported`; `Corruption` for the first damage found, `Io`, `Closed`.
+    fn verify(&self) -> Result<VerifyReport> {
+        Err(self.capabilities().unsupported(Feature::Verify.name()))
+    }
+
+    /// What opening found; also after closing. Optional: [`Feature::Recovery`].
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    fn recovery(&self) -> Result<&RecoveryReport> {
+        Err(self.capabilities().unsupported(Feature::Recovery.name()))
+    }
+}
+
+impl fmt::Debug for dyn Backend {
+    /// The name and nothing else: addresses and passwords have no place in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Backend").field(&self.capabilities().backend).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Error, ErrorKind};
+
+    /// As little as a backend can be.
+    struct Least(Capabilities);
+
+    impl Backend for Least {
+        fn capabilities(&self) -> &Capabilities {
+            &self.0
+        }
+        fn write(&self, _: &WriteBatch<'_>, _: &WriteOptions) -> Result<Vec<Outcome>> {
+            Err(self.0.unsupported("writing"))
+        }
+        fn get(&self, _: &str, key: &[u8]) -> Result<Option<Value>> {
+            Ok((key != b"none").then(|| key.to_vec().into()))
+        }
+        fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+            let entry = |value| Entry::new(key.to_vec(), value, Metadata::new(1, 1, 1));
+            Ok(self.get(namespace, key)?.map(entry))
+        }
+        fn scan(&self, _: &str, _: ScanRequest) -> Result<Box<dyn Listing>> {
+            Ok(Box::new(Two(vec![b"a".to_vec(), b"b".to_vec()].into_iter())))
+        }
+        fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+            Ok(Vec::new())
+        }
+        fn drop_namespace(&self, _: &str) -> Result<bool> {
+            Ok(false)
+        }
+        fn close(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Two(std::vec::IntoIter<Vec<u8>>);
+    impl Iterator for Two {
+        type Item = Result<Entry>;
+        fn next(&mut self) -> Option<Result<Entry>> {
+            Some(Ok(Entry::new(self.0.next()?, Value::default(), Metadata::new(1, 0, 1))))
+        }
+    }
+    impl DoubleEndedIterator for Two {
+        fn next_back(&mut self) -> Option<Result<Entry>> {
+            Some(Ok(Entry::new(self.0.next_back()?, Value::default(), Metadata::new(1, 0, 1))))
+        }
+    }
+    impl Listing for Two {}
+
+    #[test]
+    fn what_is_not_there_is_unsupported_and_says_what_and_where() {
+        let backend: Arc<dyn Backend> = Arc::new(Least(Capabilities::new("least")));
+        let check = |error: Option<Error>, what: &str| {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert_eq!(error.to_string(), format!("the backend \"least\" does not support {what}"));
+        };
+        check(backend.flush().err(), "flush");
+        check(backend.stats().err(), "stats");
+        check(backend.segments().err(), "segments");
+        check(backend.verify().err(), "verify");
+        check(backend.recovery().err(), "recovery");
+        assert_eq!(format!("{backend:?}"), "Backend(\"least\")");
+    }
+
+    #[test]
+    fn the_defaults_read_by_what_there_is() {
+        let backend = Least(Capabilities::new("least"));
+        assert_eq!(backend.metadata("n", b"k").unwrap().unwrap().version, 1);
+        assert!(backend.contains("n", b"k").unwrap() && !backend.contains("n", b"none").unwrap());
+        let values = backend.get_many("n", &[b"a", b"none", b"a"]).unwrap();
+        assert_eq!(values, [Some(b"a".to_vec().into()), None, Some(b"a".to_vec().into())]);
+        let mut listing = backend.scan("n", ScanRequest::all()).unwrap();
+        assert_eq!(listing.next_key_back().unwrap().unwrap(), b"b");
+        assert_eq!(listing.next_key().unwrap().unwrap(), b"a");
+        assert!(listing.next().is_none());
+    }
+}

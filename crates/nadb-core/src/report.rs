@@ -1,0 +1,165 @@
+//! What a backend says of itself: namespaces, segments, counts, what opening and verification found.
+
+use std::path::PathBuf;
+
+/// A namespace and how many keys it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NamespaceInfo {
+    /// The name.
+    pub name: String,
+    /// Keys in it. Expired ones count until they are overwritten or deleted.
+    pub keys: u64,
+}
+
+impl NamespaceInfo {
+    /// A namespace of these parts.
+    #[must_use]
+    pub fn new(name: impl Into<String>, keys: u64) -> NamespaceInfo {
+        NamespaceInfo { name: name.into(), keys }
+    }
+}
+
+/// What a segment is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SegmentState {
+    /// Prepared for the time when the active one is full.
+    Spare,
+    /// Takes the writes.
+    Active,
+    /// Full; only read.
+    Full,
+}
+
+/// One segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its file.
+    pub path: PathBuf,
+    /// What it is used for.
+    pub state: SegmentState,
+    /// Bytes of the file that hold frames, with the header.
+    pub bytes: u64,
+    /// Records in it, of every kind.
+    pub records: u64,
+    /// Records that are the newest of their keys.
+    pub live_records: u64,
+    /// Bytes of those.
+    pub live_bytes: u64,
+    /// The first sequence number, if it has any record.
+    pub first_seq: Option<u64>,
+    /// The last sequence number, if it has any record.
+    pub last_seq: Option<u64>,
+}
+
+impl SegmentInfo {
+    /// A segment without records; who reports it fills in the rest.
+    #[must_use]
+    pub fn new(id: u32, path: impl Into<PathBuf>, state: SegmentState) -> SegmentInfo {
+        SegmentInfo {
+            id,
+            path: path.into(),
+            state,
+            bytes: 0,
+            records: 0,
+            live_records: 0,
+            live_bytes: 0,
+            first_seq: None,
+            last_seq: None,
+        }
+    }
+
+    /// Records that are not the newest of their keys: overwritten, deleted, or marking a deletion.
+    #[must_use]
+    pub fn dead_records(&self) -> u64 {
+        self.records.saturating_sub(self.live_records)
+    }
+
+    /// The share of the bytes that live records do not need, 0.0 to 1.0.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
+    pub fn dead_share(&self) -> f64 {
+        if self.bytes == 0 { 0.0 } else { 1.0 - (self.live_bytes as f64 / self.bytes as f64).min(1.0) }
+    }
+}
+
+/// Counts and sizes of the whole store. Counters of operations start at zero when the store is opened. What a backend does
+/// not have stays zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys with a record; expired ones count until they are overwritten or deleted.
+    pub keys: u64,
+    /// Namespaces.
+    pub namespaces: u64,
+    /// Segments, spares included.
+    pub segments: u64,
+    /// Bytes of all segments' frames and headers.
+    pub log_bytes: u64,
+    /// Bytes of live records.
+    pub live_bytes: u64,
+    /// Records of every kind, live and dead.
+    pub records: u64,
+    /// Bytes acknowledged in memory that the operating system does not have yet.
+    pub buffered_bytes: u64,
+    /// The newest visible sequence number.
+    pub published_seq: u64,
+    /// The newest sequence number that is known to survive a power cut.
+    pub durable_seq: u64,
+    /// RAM of the key index, in bytes.
+    pub index_bytes: u64,
+    /// Write batches (single writes included) since the store was opened.
+    pub batches: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Reads of single keys.
+    pub gets: u64,
+    /// Bytes handed to the log's files.
+    pub written_bytes: u64,
+    /// Calls that handed them over; below `batches` where writers shared one.
+    pub appends: u64,
+    /// Syncs of the log; below the number of synced writes where writers shared one.
+    pub syncs: u64,
+    /// Times a write had to wait for a new segment to be prepared.
+    pub segment_waits: u64,
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the store did not exist before.
+    pub created: bool,
+    /// Whether it had been closed in order.
+    pub clean: bool,
+    /// Segments read.
+    pub segments: u64,
+    /// Frames replayed.
+    pub frames: u64,
+    /// Records replayed.
+    pub records: u64,
+    /// Bytes of a torn tail that were cut off, in all files; they had not been promised to survive.
+    pub cut_bytes: u64,
+    /// The last sequence number that was kept.
+    pub last_seq: u64,
+}
+
+/// What a verification read; it found nothing wrong, for anything wrong is an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Segments read.
+    pub segments: u64,
+    /// Frames whose checksums hold.
+    pub frames: u64,
+    /// Records whose checksums hold.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Keys of the index, all of them found in the files at the same place.
+    pub keys: u64,
+}

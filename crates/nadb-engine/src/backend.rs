@@ -1,0 +1,96 @@
+//! The engine as a [`Backend`]: what it can do, and each verb handed on.
+
+use std::sync::LazyLock;
+
+use nadb_core::{
+    Backend, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome,
+    RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, VerifyReport,
+    WriteBatch, WriteOptions,
+};
+
+use crate::{Engine, Scan};
+
+static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
+    let mut capabilities = Capabilities::new("engine");
+    capabilities.features.extend(Feature::ALL);
+    capabilities.durability = vec![Durability::Buffered, Durability::Flushed, Durability::Synced];
+    capabilities.scans = ScanConsistency::Settled;
+    capabilities
+});
+
+/// What every engine can do.
+pub(crate) fn capabilities() -> &'static Capabilities {
+    &CAPABILITIES
+}
+
+impl Backend for Engine {
+    fn capabilities(&self) -> &Capabilities {
+        capabilities()
+    }
+
+    fn write(&self, batch: &WriteBatch<'_>, options: &WriteOptions) -> Result<Vec<Outcome>> {
+        Engine::write(self, batch, options.durability)
+    }
+
+    fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        Engine::get(self, namespace, key)
+    }
+
+    fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        Engine::get_entry(self, namespace, key)
+    }
+
+    fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
+        Engine::metadata(self, namespace, key)
+    }
+
+    fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        Engine::contains(self, namespace, key)
+    }
+
+    fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
+        Ok(Box::new(Engine::scan(self, namespace, request.into_bounds())?))
+    }
+
+    fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+        Engine::namespaces(self)
+    }
+
+    fn drop_namespace(&self, name: &str) -> Result<bool> {
+        Engine::drop_namespace(self, name)
+    }
+
+    fn close(&self) -> Result<()> {
+        Engine::close(self)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Engine::flush(self)
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        Engine::stats(self)
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        Engine::segments(self)
+    }
+
+    fn verify(&self) -> Result<VerifyReport> {
+        Engine::verify(self)
+    }
+
+    fn recovery(&self) -> Result<&RecoveryReport> {
+        Ok(Engine::recovery(self))
+    }
+}
+
+impl Listing for Scan {
+    fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
+        self.take_key().map(Ok)
+    }
+
+    fn next_key_back(&mut self) -> Option<Result<Vec<u8>>> {
+        self.take_key_back().map(Ok)
+    }
+}

@@ -1,0 +1,573 @@
+//! Every call fails once, in every way: a write that ends in an error has no effect, nothing that was promised is lost, and the
+//! store goes on.
+
+use std::sync::Arc;
+
+use nadb_core::{Durability, ErrorKind, Location, ManualClock, NamespaceId, SeededEntropy};
+use nadb_log::{
+    FrameBody, Log, LogOptions, Placed, Publish, RecordFields, RecordKind, RecordRef, Segment, Visit,
+};
+use nadb_testkit::crash::{Crash, Left};
+use nadb_testkit::dice::Dice;
+use nadb_testkit::model::Model;
+use nadb_testkit::workload::{DIR, Promise, Runner, Setup, Step, Trouble, delete, script, set};
+use nadb_vfs::{CallKind, CrashMode, Fault, FaultKind, Fs, SimFs};
+
+const STEPS: usize = 90;
+
+/// The disk after which a fault may strike: the folder's own name is durable, for nobody can make up for losing that.
+fn disk(seed: u64) -> SimFs {
+    let disk = SimFs::new(seed);
+    disk.create_dir_all(DIR.as_ref()).unwrap();
+    disk.sync_dir("/db".as_ref()).unwrap();
+    disk.sync_dir("/".as_ref()).unwrap();
+    disk
+}
+
+/// A store that a fault has met, or will.
+struct Story {
+    disk: SimFs,
+    runner: Runner,
+    states: Vec<Model>,
+    durable: usize,
+    flushed: usize,
+    /// A failed sync made the store refuse writes.
+    is_poisoned: bool,
+    /// It failed to close.
+    is_in_doubt: bool,
+    setup: Setup,
+    seed: u64,
+}
+
+impl Story {
+    fn new(seed: u64, setup: Setup) -> Story {
+        let disk = disk(seed);
+        let runner = Runner::new(Arc::new(disk.clone()), setup, seed, Model::default());
+        let states = vec![Model::default()];
+        Story {
+            disk,
+            runner,
+            states,
+            durable: 0,
+            flushed: 0,
+            is_poisoned: false,
+            is_in_doubt: false,
+            setup,
+            seed,
+        }
+    }
+
+    fn last(&self) -> usize {
+        self.states.len() - 1
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), String> {
+        // After a close that failed, it is open what is still there of what nobody had promised.
+        if matches!(step, Step::Open) && std::mem::take(&mut self.is_in_doubt) {
+            return self.open_again();
+        }
+        match self.runner.step(step) {
+            Ok(promise) => {
+                self.states.push(self.runner.model.clone());
+                if promise >= Promise::Flushed {
+                    self.flushed = self.last();
+                }
+                if promise == Promise::Durable {
+                    self.durable = self.last();
+                }
+                Ok(())
+            }
+            Err(Trouble::Wrong(what)) => Err(what),
+            Err(Trouble::Store(error)) => self.failed(step, &error),
+        }
+    }
+
+    fn failed(&mut self, step: &Step, error: &nadb_core::Error) -> Result<(), String> {
+        if self.disk.crashed() {
+            self.states.extend(self.runner.unanswered.take());
+            return Ok(());
+        }
+        match error.kind() {
+            ErrorKind::Poisoned => {
+                self.is_poisoned = true;
+                self.states.extend(self.runner.unanswered.take());
+                Ok(())
+            }
+            ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::ReadOnly => match step {
+                Step::Open => self.open_again(),
+                Step::Close => {
+                    self.is_in_doubt = true;
+                    Ok(())
+                }
+                _ => self.check_whole(),
+            },
+            _ => Err(format!("an unexpected error: {error:?}")),
+        }
+    }
+
+    /// The store could not be opened, or not be closed: what it was told to keep is there when it is opened again.
+    fn open_again(&mut self) -> Result<(), String> {
+        let again = (0..3).find_map(|_| self.runner.open().ok());
+        if self.disk.crashed() {
+            return Ok(());
+        }
+        again.ok_or("the store does not open after the fault")?;
+        let allowed = self.flushed..=self.last();
+        let states = self.states.clone();
+        let at = self.crash(&states).check(&mut self.runner, &allowed)?;
+        self.states.truncate(at + 1);
+        // Opening makes durable what it finds.
+        (self.flushed, self.durable) = (at, at);
+        Ok(())
+    }
+
+    /// Nothing of what failed is to be seen.
+    fn check_whole(&mut self) -> Result<(), String> {
+        self.runner.check_content().and_then(|()| self.runner.verify()).map_err(|e| e.to_string())
+    }
+
+    fn crash<'a>(&self, states: &'a [Model]) -> Crash<'a> {
+        Crash {
+            states,
+            allowed: self.durable..=self.last(),
+            exists: self.durable > 0,
+            now_ms: self.runner.now_ms(),
+            version: self.states.iter().map(Model::last_version).fold(self.runner.published(), u64::max),
+            setup: self.setup,
+            seed: self.seed ^ 0xFA17,
+        }
+    }
+
+    /// Writes are refused, reads go on.
+    fn check_poisoned(&mut self) -> Result<(), String> {
+        if !self.runner.is_open() {
+            return Ok(());
+        }
+        let content = self.runner.content().map_err(|e| format!("reading a poisoned store: {e}"))?;
+        let is_it = self.states.iter().rev().take(2).any(|state| state.admits(&content));
+        if !is_it {
+            return Err(
+                "a poisoned store shows something else than before or after the last write".to_owned()
+            );
+        }
+        for class in [Durability::Buffered, Durability::Flushed, Durability::Synced] {
+            let write = Step::Write(vec![set("app/users", "poisoned", b"x")], Some(class));
+            match self.runner.step(&write) {
+                Err(Trouble::Store(error)) if error.kind() == ErrorKind::Poisoned => {}
+                other => return Err(format!("a poisoned store answers a {class:?} write with {other:?}")),
+            }
+        }
+        let after = self.runner.content().map_err(|e| e.to_string())?;
+        if after != content {
+            return Err("a write that a poisoned store refused is there".to_owned());
+        }
+        match self.runner.verify() {
+            Err(Trouble::Store(error)) if error.kind() != ErrorKind::Poisoned => {
+                Err(format!("verification of a poisoned store: {error:?}"))
+            }
+            Err(Trouble::Wrong(what)) => Err(what),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every end that this story may take.
+    fn check_ends(&mut self) -> Result<(), String> {
+        let states = self.states.clone();
+        let crash = self.crash(&states);
+        let version = crash.version;
+        self.runner.abandon_without_close();
+        for left in [Left::Power(CrashMode::DropAll, 0), Left::Power(CrashMode::KeepAll, 0), Left::Kill] {
+            let earliest = if left == Left::Kill { self.flushed } else { self.durable };
+            let image = left.of(&self.disk, 0);
+            let recovered = crash.recover(&image, &(earliest..=self.last()));
+            let (mut runner, at) = recovered.map_err(|what| format!("{left}: {what}"))?;
+            // What opening found, it has made durable; so goes what is written then.
+            let write = Step::Write(vec![set("app/users", "later", b"y")], Some(Durability::Synced));
+            runner.step(&write).map_err(|e| format!("{left}: going on: {e}"))?;
+            let states = [crash.states.get(at).cloned().unwrap_or_default(), runner.model.clone()];
+            let next = Crash {
+                states: &states,
+                allowed: 1..=1,
+                exists: true,
+                version,
+                seed: crash.seed ^ 5,
+                ..crash
+            };
+            let image = Left::Power(CrashMode::DropAll, 0).of(&image, 0);
+            next.recover(&image, &(1..=1))
+                .map_err(|what| format!("{left}, then a synced write and a power cut: {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The workload with these faults, and perhaps a crash at a call that changes the disk. Says whether all faults have shown.
+fn story(seed: u64, faults: &[Fault], crash_at: Option<u64>) -> Result<bool, String> {
+    let mut story = Story::new(seed, Setup::default());
+    faults.iter().for_each(|fault| story.disk.inject(fault.clone()));
+    if let Some(n) = crash_at {
+        story.disk.crash_at_mutation(n);
+    }
+    for (at, step) in script(seed, STEPS).into_iter().enumerate() {
+        let in_step = |what| {
+            let shown: String = format!("{step:?}").chars().take(160).collect();
+            format!("step {at} ({shown}): {what}")
+        };
+        if !story.runner.is_open() && !matches!(step, Step::Open) {
+            continue;
+        }
+        story.take(&step).map_err(in_step)?;
+        if story.disk.crashed() {
+            break;
+        }
+        if story.is_poisoned {
+            story.check_poisoned().map_err(in_step)?;
+            break;
+        }
+    }
+    let has_crashed = story.disk.crashed();
+    let shown = story.disk.clear_faults() == 0;
+    if !story.is_poisoned && !has_crashed {
+        story.check_whole().map_err(|what| format!("at the end: {what}"))?;
+    }
+    story.check_ends()?;
+    Ok(shown)
+}
+
+/// Calls whose failure, or the power cut after it, are chosen by lot.
+#[test]
+fn a_fault_and_then_a_power_cut() {
+    let rounds = if std::env::var_os("NADB_CRASH_FULL").is_some() { 20_000 } else { 1200 };
+    let only: Option<u64> = std::env::var("NADB_SEED").ok().and_then(|seed| seed.parse().ok());
+    let kinds = [
+        FaultKind::Eio,
+        FaultKind::NoSpace,
+        FaultKind::ReadOnly,
+        FaultKind::ShortWrite,
+        FaultKind::ShortThenNoSpace,
+        FaultKind::SyncLost,
+    ];
+    let mut failures = Vec::new();
+    for round in only.map_or(0..rounds, |only| only..only + 1) {
+        let mut dice = Dice::new(round);
+        let mut fault = || {
+            let kind = *dice.pick(&kinds);
+            let most = if matches!(kind, FaultKind::Eio) { 500 } else { 90 };
+            Fault::any(1 + dice.below(most), kind)
+        };
+        let faults = [fault(), fault()];
+        let crash_at = 1 + dice.below(170);
+        if let Err(what) = story(1 + round % 8, &faults, Some(crash_at)) {
+            failures.push(format!("NADB_SEED={round} {faults:?}, crash at {crash_at}: {what}"));
+        }
+    }
+    let shown = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} failed:\n{shown}", failures.len());
+}
+
+/// Every call, or every `stride`-th, fails once in this way.
+fn every_call(kind: FaultKind, stride: u64) {
+    let (mut failures, mut run) = (Vec::new(), 0);
+    let seeds = if std::env::var_os("NADB_CRASH_FULL").is_some() { 1..=6 } else { 1..=1 };
+    let stride = if std::env::var_os("NADB_CRASH_FULL").is_some() { 1 } else { stride };
+    let seeds =
+        std::env::var("NADB_SEED").ok().and_then(|s| s.parse().ok()).map_or(seeds, |seed| seed..=seed);
+    for seed in seeds {
+        let only: Option<u64> = std::env::var("NADB_CRASH_AT").ok().and_then(|at| at.parse().ok());
+        let mut nth = only.unwrap_or(1);
+        loop {
+            let result = std::panic::catch_unwind(|| story(seed, &[Fault::any(nth, kind)], None));
+            match result.unwrap_or_else(|_| Err("it panicked, see above".to_owned())) {
+                Ok(false) => break,
+                Ok(true) => {}
+                Err(what) => failures.push(format!("NADB_SEED={seed} NADB_CRASH_AT={nth} {kind:?}: {what}")),
+            }
+            run += 1;
+            if only.is_some() {
+                break;
+            }
+            nth += stride;
+        }
+    }
+    println!("{kind:?}: {run} calls failed");
+    let shown = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {run} calls: \n{shown}", failures.len());
+    assert!(run > 20, "only {run} calls");
+}
+
+#[test]
+fn every_call_fails_with_an_io_error() {
+    every_call(FaultKind::Eio, 2);
+}
+
+#[test]
+fn every_change_finds_the_disk_full() {
+    every_call(FaultKind::NoSpace, 1);
+}
+
+#[test]
+fn every_change_finds_the_disk_read_only() {
+    every_call(FaultKind::ReadOnly, 1);
+}
+
+#[test]
+fn every_write_is_short() {
+    every_call(FaultKind::ShortWrite, 1);
+}
+
+#[test]
+fn every_write_is_short_and_then_the_disk_is_full() {
+    every_call(FaultKind::ShortThenNoSpace, 1);
+}
+
+#[test]
+fn every_sync_fails_and_loses_what_it_was_to_keep() {
+    every_call(FaultKind::SyncLost, 1);
+}
+
+// Full disks
+
+fn fill(runner: &mut Runner, class: Durability) -> u64 {
+    for n in 0..2000 {
+        let step = Step::Write(vec![set("app/users", &format!("fill:{n}"), &[7; 300])], Some(class));
+        match runner.step(&step) {
+            Ok(_) => {}
+            Err(Trouble::Store(error)) if error.kind() == ErrorKind::NoSpace => return n,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("the disk does not fill up");
+}
+
+fn take(runner: &mut Runner, step: &Step) {
+    runner.step(step).unwrap_or_else(|trouble| panic!("{step:?}: {trouble}"));
+}
+
+fn plain() -> Setup {
+    Setup { compression: nadb_core::Compression::None, ..Setup::default() }
+}
+
+fn opened(disk: &SimFs, setup: Setup, seed: u64, model: Model) -> Runner {
+    let mut runner = Runner::new(Arc::new(disk.clone()), setup, seed, model);
+    runner.open().unwrap();
+    runner
+}
+
+#[test]
+fn a_full_disk_fails_writes_and_nothing_else_and_writing_resumes() {
+    for class in [Durability::Buffered, Durability::Flushed, Durability::Synced] {
+        let disk = disk(1);
+        let mut runner = opened(&disk, plain(), 1, Model::default());
+        take(&mut runner, &Step::Write(vec![set("app/users", "a", b"1")], None));
+        disk.set_capacity(Some(disk.used_bytes() + 9000));
+        let written = fill(&mut runner, class);
+        assert!(written > 10, "{written}");
+        runner.check_content().unwrap();
+        for _ in 0..5 {
+            let step = Step::Write(vec![set("app/users", "too much", &[1; 900])], Some(Durability::Flushed));
+            assert!(matches!(runner.step(&step), Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace));
+        }
+        runner.check_content().unwrap();
+        disk.set_capacity(None);
+        take(&mut runner, &Step::Write(vec![set("app/users", "b", &[2; 900])], Some(Durability::Synced)));
+        runner.check_content().unwrap();
+        runner.verify().unwrap();
+        take(&mut runner, &Step::Close);
+        take(&mut runner, &Step::Open);
+        runner.check_content().unwrap();
+        runner.verify().unwrap();
+    }
+}
+
+/// A store that has grown until it keeps a ballast, on a disk that has `room` more.
+fn grown(disk: &SimFs, room: u64) -> Runner {
+    let mut runner = opened(disk, plain(), 1, Model::default());
+    for n in 0..240 {
+        let step = Step::Write(vec![set("app/users", &format!("old:{n}"), &[5; 300])], None);
+        take(&mut runner, &step);
+        if n % 8 == 0 {
+            take(&mut runner, &Step::Maintain);
+        }
+    }
+    let files = disk.files();
+    assert!(files.iter().any(|(path, _)| path.ends_with("BALLAST")), "{files:?}");
+    disk.set_capacity(Some(disk.used_bytes() + room));
+    runner
+}
+
+#[test]
+fn deletes_work_on_a_full_disk_where_there_is_a_ballast() {
+    let disk = disk(1);
+    let mut runner = grown(&disk, 6000);
+    fill(&mut runner, Durability::Flushed);
+    let put = Step::Write(vec![set("app/users", "too much", &[1; 300])], Some(Durability::Flushed));
+    for n in 0..200 {
+        let step = Step::Write(vec![delete("app/users", &format!("old:{n}"))], Some(Durability::Synced));
+        take(&mut runner, &step);
+        assert!(matches!(runner.step(&put), Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace));
+    }
+    runner.check_content().unwrap();
+    runner.verify().unwrap();
+    disk.set_capacity(None);
+    take(&mut runner, &put);
+    runner.check_content().unwrap();
+    take(&mut runner, &Step::Close);
+    take(&mut runner, &Step::Open);
+    runner.check_content().unwrap();
+}
+
+#[test]
+fn a_store_with_a_ballast_is_recovered_on_a_full_disk() {
+    let disk = disk(1);
+    let mut runner = grown(&disk, 6000);
+    fill(&mut runner, Durability::Flushed);
+    let image = disk.process_kill();
+    image.set_capacity(Some(image.used_bytes()));
+    let mut after = opened(&image, plain(), 2, runner.model.clone());
+    after.check_content().unwrap();
+    let put = Step::Write(vec![set("app/users", "too much", &[1; 300])], Some(Durability::Flushed));
+    assert!(matches!(after.step(&put), Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace));
+    for n in 0..100 {
+        let step = Step::Write(vec![delete("app/users", &format!("old:{n}"))], Some(Durability::Synced));
+        take(&mut after, &step);
+    }
+    image.set_capacity(None);
+    take(&mut after, &put);
+    take(&mut after, &Step::Close);
+    take(&mut after, &Step::Open);
+    after.check_content().unwrap();
+    runner.abandon_without_close();
+}
+
+#[test]
+fn a_store_without_a_ballast_opens_again_when_there_is_room() {
+    let disk = disk(1);
+    let mut runner = opened(&disk, plain(), 1, Model::default());
+    take(&mut runner, &Step::Write(vec![set("app/users", "a", b"1")], None));
+    disk.set_capacity(Some(disk.used_bytes() + 6000));
+    fill(&mut runner, Durability::Flushed);
+    let image = disk.process_kill();
+    image.set_capacity(Some(image.used_bytes()));
+    let mut after = Runner::new(Arc::new(image.clone()), plain(), 2, runner.model.clone());
+    assert!(matches!(after.open(), Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace));
+    image.set_capacity(None);
+    after.open().unwrap();
+    after.check_content().unwrap();
+    runner.abandon_without_close();
+}
+
+// What was found once
+
+#[test]
+fn a_drop_that_cannot_read_has_no_effect() {
+    let disk = disk(1);
+    let mut runner = opened(&disk, Setup::default(), 1, Model::default());
+    let ops = vec![set("temp", "a", b"1"), set("temp", "b", b"2"), set("app/users", "a", b"3")];
+    take(&mut runner, &Step::Write(ops, None));
+    for nth in 1..=3 {
+        disk.inject(Fault::at(CallKind::Read, nth, FaultKind::Eio));
+        let drop = runner.step(&Step::Drop("temp"));
+        assert!(matches!(drop, Err(Trouble::Store(e)) if e.kind() == ErrorKind::Io), "{nth}");
+        runner.check_content().unwrap();
+        runner.verify().unwrap();
+    }
+    take(&mut runner, &Step::Drop("temp"));
+    runner.check_content().unwrap();
+    runner.verify().unwrap();
+}
+
+/// The process whose sync failed ends, and the next one sees bytes that no sync brings to the disk any more.
+#[test]
+fn what_a_failed_sync_lost_is_written_again_at_the_next_opening() {
+    let disk = disk(1);
+    let mut runner = opened(&disk, Setup::default(), 1, Model::default());
+    take(&mut runner, &Step::Write(vec![set("app/users", "a", b"1")], Some(Durability::Synced)));
+    take(&mut runner, &Step::Write(vec![set("app/users", "b", b"2")], Some(Durability::Flushed)));
+    disk.inject(Fault::at(CallKind::SyncData, 1, FaultKind::SyncLost));
+    let flush = runner.step(&Step::Flush);
+    assert!(matches!(flush, Err(Trouble::Store(e)) if e.kind() == ErrorKind::Poisoned));
+    let model = runner.model.clone();
+    runner.abandon_without_close();
+    let image = disk.process_kill();
+    let mut after = opened(&image, Setup::default(), 2, model);
+    after.check_content().unwrap();
+    take(&mut after, &Step::Write(vec![set("app/users", "c", b"3")], Some(Durability::Synced)));
+    let image = image.power_cut(CrashMode::DropAll, 0);
+    let last = opened(&image, Setup::default(), 3, after.model.clone());
+    last.check_content().unwrap();
+    after.abandon_without_close();
+}
+
+/// The write fails, and cutting the file back fails: what was buffered before stays readable, and nobody calls it corrupt.
+#[test]
+fn a_poisoned_store_with_frames_in_memory_is_not_called_corrupt() {
+    let disk = disk(1);
+    let mut runner = opened(&disk, Setup { buffer_size: 1 << 20, ..Setup::default() }, 1, Model::default());
+    take(&mut runner, &Step::Write(vec![set("app/users", "a", b"1")], Some(Durability::Synced)));
+    take(&mut runner, &Step::Write(vec![set("app/users", "b", b"2")], Some(Durability::Buffered)));
+    disk.inject(Fault::at(CallKind::Write, 1, FaultKind::NoSpace));
+    disk.inject(Fault::at(CallKind::SetLen, 1, FaultKind::Eio));
+    let write = Step::Write(vec![set("app/users", "c", b"3")], Some(Durability::Flushed));
+    assert!(matches!(runner.step(&write), Err(Trouble::Store(e)) if e.kind() == ErrorKind::Poisoned));
+    runner.check_content().unwrap();
+    match runner.verify() {
+        Ok(()) => {}
+        Err(Trouble::Store(error)) => assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}"),
+        Err(wrong) => panic!("{wrong}"),
+    }
+}
+
+/// The manifest may need the room of the ballast; the write on whose way that happens must not take the rest of it.
+#[test]
+fn a_write_on_whose_way_the_ballast_is_given_up_leaves_its_room_to_deletes() {
+    let disk = disk(1);
+    let mut runner = grown(&disk, 0);
+    disk.set_capacity(None);
+    take(&mut runner, &Step::Close);
+    take(&mut runner, &Step::Open);
+    disk.set_capacity(Some(disk.used_bytes()));
+    let large = Step::Write(vec![set("app/users", "large", &vec![1; 60_000])], None);
+    assert!(matches!(runner.step(&large), Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace));
+    for n in 0..200 {
+        let step = Step::Write(vec![delete("app/users", &format!("old:{n}"))], Some(Durability::Synced));
+        take(&mut runner, &step);
+    }
+    runner.check_content().unwrap();
+}
+
+/// Another writer's buffered frame, behind a synced one, does not get into the file: that is no failure of the synced one,
+/// which is visible.
+#[test]
+fn a_sync_does_not_fail_for_frames_above_its_own() {
+    struct Nobody;
+    impl Publish<()> for Nobody {
+        fn publish(&self, (): (), _: Placed, _: &Arc<Segment>) {}
+    }
+    impl Visit for Nobody {
+        fn begin(&mut self, _: u64) {}
+        fn record(&mut self, _: &RecordRef<'_>, _: Location, _: &Arc<Segment>) -> nadb_core::Result<()> {
+            Ok(())
+        }
+    }
+    let disk = disk(1);
+    let options = LogOptions {
+        segment_size: 1 << 20,
+        buffer_size: 1 << 20,
+        create: true,
+        clock: Arc::new(ManualClock::new(1)),
+        entropy: Arc::new(SeededEntropy::new(1)),
+    };
+    let fs = Arc::new(disk.clone());
+    let log = Log::open(fs, DIR.as_ref(), options, &mut Nobody, Arc::new(Nobody)).unwrap();
+    let mut body = FrameBody::new();
+    body.push(&RecordFields::new(RecordKind::Value, NamespaceId(1), b"k", b"v", 1));
+    let mine = log.append_visible(&body, Durability::Synced, false, || ()).unwrap();
+    let other = log.append(&body, Durability::Buffered, false, || ()).unwrap();
+    disk.inject(Fault::at(CallKind::Write, 1, FaultKind::NoSpace));
+    log.sync_upto(mine.last_seq()).unwrap();
+    assert_eq!(log.durable_seq(), mine.last_seq());
+    disk.inject(Fault::at(CallKind::Write, 1, FaultKind::NoSpace));
+    assert_eq!(log.sync_upto(other.last_seq()).unwrap_err().kind(), ErrorKind::NoSpace);
+    log.sync_upto(other.last_seq()).unwrap();
+    assert_eq!(log.durable_seq(), other.last_seq());
+}

@@ -1,0 +1,20 @@
+//! What a backend is made of, for those who write one and for those who ask what theirs can do.
+//!
+//! A [`Backend`] keeps the records of a [`Store`](crate::Store). NADB's engine is one; another goes in by
+//! [`Store::with_backend`](crate::Store::with_backend). The crate `nadb-conformance` tests whether it means what all of them
+//! mean, and the repository's docs/backends.md shows a whole one. A crate that only has a backend can depend on `nadb-core`,
+//! where all of this lives, instead of `nadb`.
+//!
+//! ```
+//! use nadb::backend::{BatchAtomicity, Feature};
+//! let store = nadb::Store::memory()?;
+//! let capabilities = store.capabilities();
+//! assert_eq!((&*capabilities.backend, capabilities.batches), ("engine", BatchAtomicity::All));
+//! assert!(Feature::ALL.iter().all(|&feature| capabilities.has(feature)));
+//! # Ok::<(), nadb::Error>(())
+//! ```
+
+pub use nadb_core::{
+    Action, Backend, BatchAtomicity, Capabilities, ClockSource, Condition, ExpiryUpdate, Feature, Listing,
+    Merge, MergeKind, Operation, Put, ScanConsistency, ScanRequest, TagsUpdate, WriteBatch, WriteOptions,
+};
