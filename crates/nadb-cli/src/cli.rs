@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, set, stats, verify,
+    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, repair, set, stats, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -74,6 +74,7 @@ enum Command {
     Stats(stats::Stats),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
+    Repair(repair::Repair),
 }
 
 impl Cli {
@@ -101,6 +102,7 @@ impl Cli {
             Command::Stats(command) => command.run(&context),
             Command::Inspect(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
+            Command::Repair(command) => command.run(&context),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Input(String),
     /// The key or namespace is not there.
     NotFound(String),
+    /// Damage was found, and nothing was changed.
+    Damage(String),
     /// A part was not done, or the operating system failed.
     Other(String),
     /// Whoever read the output has gone: nothing to say, and nobody to say it to.
@@ -53,6 +55,7 @@ impl Failure {
             },
             Failure::Input(_) => 2,
             Failure::NotFound(_) => 1,
+            Failure::Damage(_) => 3,
             Failure::Other(_) => 5,
             Failure::OutputClosed => 0,
         }
@@ -62,9 +65,10 @@ impl Failure {
     pub(crate) fn sentence(&self) -> Option<String> {
         match self {
             Failure::Store(error) => Some(error.to_string()),
-            Failure::Input(sentence) | Failure::NotFound(sentence) | Failure::Other(sentence) => {
-                Some(sentence.clone())
-            }
+            Failure::Input(sentence)
+            | Failure::NotFound(sentence)
+            | Failure::Damage(sentence)
+            | Failure::Other(sentence) => Some(sentence.clone()),
             Failure::OutputClosed => None,
         }
     }

@@ -127,7 +127,8 @@ pub struct Capabilities {
     pub scans: ScanConsistency,
     /// Bytes of a value, at most.
     pub value_bytes_max: u64,
-    /// Bytes of all keys and values of a batch together, at most.
+    /// Bytes of all keys and values of a batch together, at most. A single write is a batch, too, so there is room for the
+    /// largest value under the longest key.
     pub batch_bytes_max: u64,
 }
 

@@ -8,6 +8,7 @@ use crate::{Attrs, MergeOperator, Tags};
 
 /// When a write is acknowledged, and with that what can be lost. What survives is always a prefix of the order of writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Acknowledged in memory. A process kill loses at most what the last flush interval holds; a power cut that and what
     /// was not synced.
@@ -22,6 +23,7 @@ pub enum Durability {
 
 /// What must hold for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Condition {
     /// Nothing.
     #[default]
@@ -36,6 +38,7 @@ pub enum Condition {
 
 /// Which tags the record gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TagsUpdate {
     /// These and no others.
     Replace(Tags),
@@ -51,6 +54,7 @@ impl Default for TagsUpdate {
 
 /// Which expiry the record gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ExpiryUpdate {
     /// None: it lives until it is deleted.
     #[default]
@@ -89,6 +93,7 @@ impl<'a> Put<'a> {
 
 /// A merge: the new value is made from the current one. Tags, expiry, attributes, media type and `created` stay.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Merge<'a> {
     /// How.
     pub operator: Arc<dyn MergeOperator>,
@@ -118,6 +123,7 @@ pub enum Action<'a> {
 
 /// One operation of a batch.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Operation<'a> {
     /// The namespace's name; a put or merge creates it where it is missing.
     pub namespace: Cow<'a, str>,

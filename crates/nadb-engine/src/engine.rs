@@ -262,6 +262,8 @@ impl Engine {
 impl Handle {
     fn close(&self) -> Result<()> {
         let shared = &self.shared;
+        // Held to the end: who closes while another does returns when the store is closed, too.
+        let mut thread = self.thread.lock();
         {
             // Writes that have begun end first; none begins afterwards.
             let _alone = shared.writers.write();
@@ -271,7 +273,7 @@ impl Handle {
         }
         shared.wake.lock().must_stop = true;
         shared.woken.notify_all();
-        if let Some(thread) = self.thread.lock().take() {
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
         shared.log.close()

@@ -14,12 +14,18 @@ mod keyspace;
 mod options;
 mod plan;
 mod read;
+mod repair;
 mod replay;
 mod report;
 mod verify;
 mod write;
 
 pub use engine::Engine;
+pub use nadb_log::{
+    AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
+    RepairOutcome, RepairReport,
+};
 pub use options::{MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, Options};
 pub use read::{Keys, Scan};
+pub use repair::repair;
 pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};

@@ -131,10 +131,7 @@ impl<'a> Plan<'a> {
                 (Some(record), Some(value))
             }
             _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "this operation is not supported by the engine",
-                ));
+                return Err(Error::unsupported("engine", "this operation"));
             }
         };
         if self.body.len() as usize > BATCH_BYTES_MAX {
@@ -240,10 +237,12 @@ impl<'a> Plan<'a> {
                 check_expiry(at)?;
                 Some(at)
             }
+            other => return Err(unsupported(&other)),
         };
         let tags = match &put.tags {
             TagsUpdate::Replace(tags) => Some(tags),
             TagsUpdate::Keep => current.map(|current| &current.tags),
+            other => return Err(unsupported(other)),
         };
         let fields = RecordFields {
             expires_ms,
@@ -315,6 +314,7 @@ fn check_condition(condition: Condition, version: Option<Option<u64>>) -> Result
         Condition::IfAbsent => (version.is_none(), "the key to be absent".to_owned()),
         Condition::IfPresent => (version.is_some(), "the key to be there".to_owned()),
         Condition::IfVersion(wanted) => (version == Some(Some(wanted)), format!("version {wanted}")),
+        other => return Err(unsupported(&other)),
     };
     if holds {
         return Ok(());
@@ -329,6 +329,11 @@ fn check_condition(condition: Condition, version: Option<Option<u64>>) -> Result
         ErrorKind::PreconditionFailed { current },
         format!("the write wanted {wanted}, but {found}; nothing was written"),
     ))
+}
+
+/// What came with a later version of the vocabulary.
+fn unsupported(what: &dyn std::fmt::Debug) -> Error {
+    Error::unsupported("engine", &format!("{what:?}"))
 }
 
 fn batch_too_large(bytes: usize) -> Error {

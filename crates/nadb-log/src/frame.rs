@@ -150,6 +150,11 @@ impl FrameHeader {
         u64::from(self.len) + u64::from(self.body_len)
     }
 
+    /// Bytes of the header; the body follows.
+    pub(crate) fn header_len(&self) -> u32 {
+        self.len
+    }
+
     /// The last number that the frame takes, or the one before its first if it takes none.
     #[must_use]
     pub fn last_seq(&self) -> Seq {
@@ -293,6 +298,14 @@ impl FrameBody {
         (mark.at, mark.len)
     }
 
+    /// Adds a record that is encoded already, wherever it stood; `crc` is its sum without the mix of a place.
+    pub(crate) fn push_encoded(&mut self, record: &[u8], crc: u32) {
+        let at = self.len();
+        self.bytes.extend_from_slice(record);
+        self.sum.update(&crc.to_le_bytes());
+        self.records.push(RecordMark { at, len: self.len() - at, crc });
+    }
+
     /// Bytes so far.
     #[must_use]
     #[expect(
@@ -356,9 +369,8 @@ pub(crate) fn put_end_mark(out: &mut Vec<u8>, place: FramePlace<'_>) {
     put_header(out, FrameKind::EndMark, &place, 0, 0, crc32(&[]));
 }
 
-/// Appends the header of a void frame that takes `count` numbers and covers `body_len` bytes. Readers pass over them; this
-/// version's writer takes failed frames back instead, so only tests make them.
-#[cfg(test)]
+/// Appends the header of a void frame that takes `count` numbers and covers `body_len` bytes. Readers pass over them. The
+/// writer takes failed frames back instead; a repair covers with them the numbers whose records were lost.
 pub(crate) fn put_void(out: &mut Vec<u8>, place: FramePlace<'_>, body_len: u32, count: u32) {
     put_header(out, FrameKind::Void, &place, body_len, count, 0);
 }

@@ -18,6 +18,7 @@ mod manifest;
 mod names;
 mod record;
 mod recovery;
+mod repair;
 mod replay;
 mod segment;
 mod spare;
@@ -29,9 +30,13 @@ use nadb_core::{Error, ErrorKind};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
-pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, parse_segment, segment_path};
+pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
 pub use record::{RecordError, RecordFields, RecordKey, RecordKind, RecordRef};
 pub use recovery::{Recovered, Visit};
+pub use repair::{
+    AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
+    RepairOptions, RepairOutcome, RepairReport, repair,
+};
 pub use replay::ScanCounts;
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 

@@ -13,6 +13,12 @@ pub const LOCK: &str = "LOCK";
 /// The ballast file's name.
 pub const BALLAST: &str = "BALLAST";
 
+/// The name, in the folder that a repair leaves, of the list of what was lost. It is written last: a folder without it is
+/// that of a repair which did not get far enough to change anything.
+pub const REPAIR_REPORT: &str = "REPORT";
+
+const UNFINISHED_SUFFIX: &str = ".seg.new";
+const ASIDE_PREFIX: &str = "repair-";
 const SEGMENT_SUFFIX: &str = ".seg";
 const SEGMENT_DIGITS: usize = 10;
 
@@ -30,6 +36,27 @@ pub fn parse_segment(name: &str) -> Option<SegmentId> {
         return None;
     }
     digits.parse().ok().map(SegmentId)
+}
+
+/// The path under which a repair writes a segment until all of them are whole. Opening passes over such files.
+pub(crate) fn unfinished_path(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join(format!("{:0width$}{UNFINISHED_SUFFIX}", id.0, width = SEGMENT_DIGITS))
+}
+
+/// Whether a repair that did not end left the file of this name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED_SUFFIX)
+        .is_some_and(|digits| parse_segment(&format!("{digits}{SEGMENT_SUFFIX}")).is_some())
+}
+
+/// The folder, inside the store's, in which repair number `number` puts the files as they were.
+pub(crate) fn aside_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{ASIDE_PREFIX}{number:04}"))
+}
+
+/// The number of the repair that this folder is of.
+pub(crate) fn parse_aside(name: &str) -> Option<u32> {
+    name.strip_prefix(ASIDE_PREFIX)?.parse().ok()
 }
 
 /// Whether a store may find this name in its directory before it has a manifest.

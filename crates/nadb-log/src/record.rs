@@ -374,6 +374,18 @@ impl<'a> RecordRef<'a> {
     }
 }
 
+/// Bytes that a record's header has at most.
+pub(crate) const RECORD_HEADER_MAX: usize = 64;
+
+/// Sequence number and length of the record that `bytes` begin with, as its header has them; of the record they need hold no
+/// more than [`RECORD_HEADER_MAX`] bytes. Nothing is summed.
+pub(crate) fn peek(bytes: &[u8]) -> Option<(Seq, usize)> {
+    let mut reader = Reader::new(bytes);
+    let head = Head::decode(&mut reader).ok()?;
+    let len = reader.position() + head.key_len + head.tags_len + head.extra_len + head.value_len;
+    Some((head.seq, len))
+}
+
 /// The part of a record that a listing needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordKey<'a> {

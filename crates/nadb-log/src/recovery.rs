@@ -20,7 +20,7 @@ use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
 use crate::window::Window;
 
 /// How far numbers jump after an unclean opening: more than can ever have been given without being kept.
-const JUMP: u64 = 1 << 32;
+pub(crate) const JUMP: u64 = 1 << 32;
 
 /// Receives every record that is replayed, in sequence order, and the segment that it stands in.
 pub trait Visit {
@@ -94,7 +94,7 @@ pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dy
     }
 }
 
-fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
+pub(crate) fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
     match fs.list(dir) {
         Ok(entries) => Ok(Some(entries)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -105,7 +105,7 @@ fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
     }
 }
 
-fn no_store(dir: &Path, why: &str) -> Error {
+pub(crate) fn no_store(dir: &Path, why: &str) -> Error {
     Error::invalid(format!(
         "this is no NADB store: {why}; give the path of a store, or, to create one, of an empty or new directory"
     ))
@@ -156,7 +156,7 @@ fn sync_names(fs: &dyn Fs, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>> {
+pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>> {
     let path = dir.join(LOCK);
     let owner = format!("{}\n", std::process::id());
     fs.lock(&path, &owner).map_err(|e| match e {
@@ -207,17 +207,17 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
 }
 
 /// What the segments said, before anything is changed.
-struct Replayed {
+pub(crate) struct Replayed {
     /// Segments whose frames follow one another, with the length of their files and their ends.
-    chain: Vec<(Arc<Segment>, u64, SegmentEnd)>,
+    pub(crate) chain: Vec<(Arc<Segment>, u64, SegmentEnd)>,
     /// Segments outside of it, with the length of their files.
-    others: Vec<(Arc<Segment>, u64)>,
+    pub(crate) others: Vec<(Arc<Segment>, u64)>,
     /// The first of those that has bytes behind its header, but no opening frame that verifies.
     unopened: Option<Arc<Segment>>,
-    last_seq: Seq,
+    pub(crate) last_seq: Seq,
     /// The highest number that was durable, for all that can be known.
     durable_upto: Seq,
-    counts: ScanCounts,
+    pub(crate) counts: ScanCounts,
 }
 
 fn recover(
@@ -323,11 +323,28 @@ pub(crate) fn check_header(segment: &Segment, len: u64, store: StoreId) -> Resul
     Ok(())
 }
 
-fn hex(id: StoreId) -> String {
+pub(crate) fn hex(id: StoreId) -> String {
     id.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn replay(
+/// What opening would find under this manifest; reads only.
+///
+/// # Errors
+/// What opening would refuse the store for.
+pub(crate) fn check(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+    entries: &[DirEntry],
+    visit: &mut dyn Visit,
+) -> Result<Replayed> {
+    orphans(fs, dir, manifest, entries)?;
+    let replayed = replay(manifest, open_segments(fs, dir, manifest)?, visit)?;
+    check_nothing_durable_is_missing(dir, &replayed)?;
+    Ok(replayed)
+}
+
+pub(crate) fn replay(
     manifest: &Manifest,
     segments: Vec<(Arc<Segment>, u64)>,
     visit: &mut dyn Visit,
@@ -378,7 +395,7 @@ fn check_nothing_durable_is_missing(dir: &Path, replayed: &Replayed) -> Result<(
     let what = |why: &dyn std::fmt::Display| {
         format!(
             "the log ends at number {last_seq}, but everything up to {durable_upto} was synced: {why}; \
-             nothing was changed"
+             nothing was changed; `nadb repair` saves what can be read"
         )
     };
     let missing = "frames are missing";
@@ -420,7 +437,7 @@ fn is_whole(replayed: &Replayed) -> bool {
 }
 
 /// Whether a file of this length has never held a frame.
-fn is_pristine(len: u64) -> bool {
+pub(crate) fn is_pristine(len: u64) -> bool {
     len == u64::from(SEGMENT_HEADER)
 }
 
@@ -591,7 +608,7 @@ fn store_with_ballast(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<bo
     }
 }
 
-fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<()> {
+pub(crate) fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<()> {
     let path = segment_path(dir, id);
     match fs.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a segment", &path, e)),

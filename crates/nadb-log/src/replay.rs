@@ -39,6 +39,7 @@ pub(crate) struct SegmentEnd {
 }
 
 /// The opening frame of a segment: `None` for a spare.
+#[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) follows: Seq,
     pub(crate) base: Seq,
@@ -173,6 +174,6 @@ fn verifies(bytes: &[u8], uid: SegmentUid, offset: u32) -> bool {
     Frame::verify(bytes, uid, offset).is_ok()
 }
 
-fn read_error(segment: &Segment, offset: u32, e: std::io::Error) -> nadb_core::Error {
+pub(crate) fn read_error(segment: &Segment, offset: u32, e: std::io::Error) -> nadb_core::Error {
     segment.io("reading the log", e).with_offset(u64::from(offset))
 }

@@ -13,7 +13,8 @@ use nadb_vfs::{CrashMode, SimFs};
 
 use crate::dice::Dice;
 use crate::model::Model;
-use crate::workload::{Promise, Runner, START_MS, Setup, Step, Trouble, short_script};
+use crate::script::short_script;
+use crate::workload::{Promise, Runner, START_MS, Setup, Step, Trouble};
 
 /// What a crash leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

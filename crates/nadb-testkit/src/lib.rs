@@ -1,8 +1,10 @@
 //! Model, generators and crash runner for the tests of NADB.
+#![forbid(unsafe_code)]
 
 pub mod crash;
 pub mod dice;
 pub mod fuzz;
 pub mod kill;
 pub mod model;
+pub mod script;
 pub mod workload;

@@ -222,6 +222,7 @@ impl Pending {
             Condition::IfAbsent => version.is_none(),
             Condition::IfPresent => version.is_some(),
             Condition::IfVersion(wanted) => version == Some(Some(wanted)),
+            other => unreachable!("the model does not know {other:?}"),
         };
         if !holds {
             return Err(ErrorKind::PreconditionFailed { current: version.flatten() });
@@ -296,10 +297,12 @@ fn put_record(put: &Put<'_>, current: Option<&Record>, now_ms: u64) -> Record {
             Some(now_ms + u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
         }
         ExpiryUpdate::AtMs(at) => Some(at),
+        other => unreachable!("the model does not know {other:?}"),
     };
     let tags = match &put.tags {
         TagsUpdate::Replace(tags) => tags.clone(),
         TagsUpdate::Keep => current.map(|current| current.tags.clone()).unwrap_or_default(),
+        other => unreachable!("the model does not know {other:?}"),
     };
     Record {
         value: put.value.to_vec(),

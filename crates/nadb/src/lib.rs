@@ -1,9 +1,9 @@
 //! NADB: an embedded, crash-safe, log-structured key-value store with tags and lifetimes.
 //!
 //! This crate is the public face: thin, generic where that is convenient, without state of its own. It turns calls into
-//! operations and hands them to a [`Backend`](backend::Backend), by default the engine, which does the work. What it promises: every limit is enforced with an error
-//! that names field, value and limit, and nothing is written then; no type of a dependency stands in a signature, except
-//! [`bytes`].
+//! operations and hands them to a [`Backend`](backend::Backend), by default the engine, which does the work. What it
+//! promises: every limit is enforced with an error that names field, value and limit, and nothing is written then; no type
+//! of a dependency stands in a signature, except [`bytes`].
 //!
 //! ```
 //! use nadb::Store;
@@ -36,6 +36,7 @@ mod namespace;
 mod put;
 mod range;
 mod remove;
+mod repair;
 mod settings;
 mod store;
 
@@ -43,6 +44,10 @@ pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo, Outcome,
     RecoveryReport, Result, SegmentInfo, SegmentState, Stats, Tags, Value, VerifyReport, Written,
+};
+pub use nadb_engine::{
+    AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
+    RepairOutcome, RepairReport,
 };
 
 pub use batch::{Batch, BatchPut, BatchRemove};
@@ -52,6 +57,7 @@ pub use namespace::Namespace;
 pub use put::PutBuilder;
 pub use range::KeyRange;
 pub use remove::RemoveBuilder;
+pub use repair::{plan_repair, repair};
 pub use store::Store;
 
 /// The README's example, run as a test.

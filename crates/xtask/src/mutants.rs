@@ -131,4 +131,28 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "what_a_failed_sync_left_in_the_cache_is_written_again_by_the_next_opening",
         without: "Frames that an earlier failed sync left in the cache count as durable and are not on the disk.",
     },
+    Mutant {
+        guard: "inflight.waits",
+        package: "nadb-testkit",
+        test: "a_write_waits_for_the_one_that_has_the_key",
+        without: "Two writers of one key read the same value, and one of their updates is lost.",
+    },
+    Mutant {
+        guard: "index.key_decides",
+        package: "nadb-testkit",
+        test: "keys_of_equal_hashes_are_told_apart_by_the_key_on_the_record",
+        without: "Two keys with the same hash are taken for one.",
+    },
+    Mutant {
+        guard: "replay.tombstones_remove",
+        package: "nadb-testkit",
+        test: "a_deleted_key_stays_deleted_after_reopening",
+        without: "What was deleted is back after the next opening.",
+    },
+    Mutant {
+        guard: "namespace.ids_not_reused",
+        package: "nadb-testkit",
+        test: "a_namespace_made_after_reopening_shares_no_keys_with_an_older_one",
+        without: "A new namespace gets the id of an old one, and with it its keys.",
+    },
 ];

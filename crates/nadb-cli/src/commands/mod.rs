@@ -10,6 +10,7 @@ pub(crate) mod incr;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod namespaces;
+pub(crate) mod repair;
 pub(crate) mod set;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -6,6 +6,7 @@ mod batches;
 mod killed;
 mod output;
 mod records;
+mod repair;
 mod reports;
 mod sandbox;
 mod trees;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "set",
     "incr",
     "batch",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 13] = [
     "stats",
     "inspect",
     "verify",
+    "repair",
 ];
 
 #[test]

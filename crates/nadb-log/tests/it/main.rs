@@ -7,4 +7,5 @@ mod crash;
 mod faults;
 mod open;
 mod recovery;
+mod repair;
 mod support;

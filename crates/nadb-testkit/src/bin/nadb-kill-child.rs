@@ -81,9 +81,7 @@ fn run(engine: &Engine, step: &Step) -> Result<Vec<Option<u64>>> {
         let action = match &change.effect {
             Effect::Put(value) => Action::Put(Put::new(value.clone())),
             Effect::Delete => Action::Delete,
-            Effect::Add(by) => {
-                Action::Merge(Merge { operator: Arc::new(Add), operand: by.to_string().into_bytes().into() })
-            }
+            Effect::Add(by) => Action::Merge(Merge::new(Arc::new(Add), by.to_string().into_bytes())),
         };
         Operation::new(change.namespace.clone(), change.key.clone(), action)
     };

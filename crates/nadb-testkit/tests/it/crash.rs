@@ -6,11 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::Durability;
-use nadb_testkit::crash::{Campaign, Caps, Counts, Left, Life};
-use nadb_testkit::workload::{Setup, script};
+use nadb_testkit::crash::{Campaign, Caps, Counts, Crash, Left, Life, Run};
+use nadb_testkit::script::{delete, script, set};
+use nadb_testkit::workload::{Op, Setup, Step};
+use nadb_vfs::{CrashMode, SimFs};
 
 /// What CI runs: every crash point with everything that may be left, the rest sampled.
-const CI: Caps = Caps { second_lives: 150, second_crashes: 1, recoveries: 25 };
+const CI: Caps = Caps { second_lives: 250, second_crashes: 1, recoveries: 50 };
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -78,4 +80,89 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
         durability: Durability::Buffered,
     };
     campaign(2, setup, 180);
+}
+
+/// Each crash point of a small workload with everything that may be left of it; of the crashes during recovery a sixth, or
+/// all of them.
+fn every_point(steps: Vec<Step>) {
+    let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries: 160, ..CI } };
+    let setup = Setup { memtable_size: 4096, ..Setup::default() };
+    let campaign = Campaign::new(Life::first(setup, 7, steps), caps).unwrap();
+    for n in 1..=campaign.mutations {
+        campaign.point(n, &Left::ALL).unwrap_or_else(|what| panic!("{what}"));
+    }
+}
+
+fn write(class: Durability, ops: impl IntoIterator<Item = Op>) -> Step {
+    Step::Write(ops.into_iter().collect(), Some(class))
+}
+
+#[test]
+fn a_namespace_dropped_and_made_again_in_every_crash_state() {
+    every_point(vec![
+        Step::Open,
+        write(Durability::Buffered, [set("temp", "a", b"old"), set("temp", "b", b"old")]),
+        write(Durability::Synced, [set("app/users", "a", b"other")]),
+        Step::Drop("temp"),
+        write(Durability::Flushed, [set("temp", "b", b"new")]),
+        Step::Drop("temp"),
+        write(Durability::Synced, [set("temp", "c", b"newest"), set("counters", "c", b"1")]),
+        Step::Close,
+        Step::Open,
+        Step::Drop("temp"),
+        write(Durability::Flushed, [set("temp", "a", b"last")]),
+        Step::Close,
+        Step::Open,
+    ]);
+}
+
+#[test]
+fn a_batch_over_a_segments_end_is_there_whole_or_not_at_all() {
+    let large = |key| set("app/users", key, &[9; 1500]);
+    every_point(vec![
+        Step::Open,
+        write(Durability::Buffered, [set("app/users", "a", b"1")]),
+        write(Durability::Buffered, [large("b"), set("temp", "b", b"2"), large("c")]),
+        write(Durability::Flushed, [large("a"), delete("temp", "b"), large("d"), large("e"), large("b")]),
+        write(Durability::Synced, [delete("app/users", "a"), set("temp", "c", b"3")]),
+        Step::Close,
+        Step::Open,
+    ]);
+}
+
+/// A delete that finds nothing has been told so by a write that may be less durable than itself.
+#[test]
+fn a_write_that_finds_nothing_to_do_is_as_durable_as_its_class() {
+    for (class, left) in
+        [(Durability::Synced, Left::Power(CrashMode::DropAll, 0)), (Durability::Flushed, Left::Kill)]
+    {
+        let disk = SimFs::new(1);
+        let life = Life::first(Setup::default(), 1, vec![]);
+        let mut runner = life.runner(&disk);
+        let steps = [
+            Step::Open,
+            write(Durability::Synced, [set("app/users", "a", b"1")]),
+            write(Durability::Buffered, [delete("app/users", "a")]),
+            write(class, [delete("app/users", "a")]),
+        ];
+        let run = Run::of(&mut runner, &steps);
+        assert!(run.trouble.is_none());
+        let image = left.of(&disk, 0);
+        let crash = Crash::of(&run, &run.states, left, &runner, life.setup, 2).unwrap();
+        assert_eq!(crash.allowed, 4..=4);
+        crash.recover(&image, &crash.allowed).unwrap_or_else(|what| panic!("{class:?}: {what}"));
+    }
+}
+
+#[test]
+fn the_workloads_rotate_and_reopen() {
+    for seed in [1, 2] {
+        let steps = script(seed, 180);
+        assert!(steps.iter().filter(|step| matches!(step, Step::Open)).count() >= 3);
+        let disk = SimFs::new(seed);
+        let mut runner = Life::first(Setup::default(), seed, vec![]).runner(&disk);
+        assert!(Run::of(&mut runner, &steps).trouble.is_none());
+        let segments = runner.engine().unwrap().segments().unwrap();
+        assert!(segments.len() >= 5, "{} segments", segments.len());
+    }
 }

@@ -2,6 +2,7 @@
 //! store refuses with an error that names file and offset, and touches nothing; or it opens, and everything it answers is
 //! right. Which of the two is known beforehand from the frames that are left.
 
+mod repair;
 mod sample;
 
 use std::path::Path;
@@ -63,7 +64,7 @@ fn corruption_every_file_extended() {
             let own = &sample.files[name];
             let first_frame = sample.frames.iter().find(|frame| frame.file == *name && frame.last_seq.0 > 0);
             let repeated = first_frame.map_or_else(Vec::new, |frame| own[frame.from..frame.to].to_vec());
-            let noise: Vec<u8> = (0..900u32).map(|n| (n * n >> 3) as u8 | 1).collect();
+            let noise: Vec<u8> = (0..900u32).map(|n| ((n * n) >> 3) as u8 | 1).collect();
             let tails = [vec![0], vec![1], vec![0; 700], vec![0; 5000], noise, own.clone(), repeated];
             for (index, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.is_empty()) {
                 let mut damaged = sample.files.clone();
@@ -213,7 +214,7 @@ fn corruption_of_a_large_record_is_no_listing() {
     let fs = MemFs::default();
     let engine = open(&fs, 1).unwrap();
     let mut lasting = Put::new(vec![7; 20]);
-    lasting.value = (0..40_000u32).map(|n| (n * n >> 7) as u8).collect::<Vec<_>>().into();
+    lasting.value = (0..40_000u32).map(|n| ((n * n) >> 7) as u8).collect::<Vec<_>>().into();
     let mut passing = lasting.clone();
     passing.expiry = ExpiryUpdate::After(Duration::from_secs(60));
     for (key, put) in [(b"large-1", lasting), (b"large-2", passing)] {

@@ -3,7 +3,7 @@
 //!
 //! The steps of each writer are known ([`nadb_testkit::kill::step`]), and so is the store before the round. What a writer's
 //! keys hold afterwards must be what they held after some prefix of its steps, and the recovery's last number says exactly
-//! which prefix. All rounds of a class use one directory.
+//! which prefix. The rounds of a class go on in one directory, so that recovery comes on top of recovery.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -21,6 +21,8 @@ use nadb_vfs::RealFs;
 
 const CHILD: &str = env!("CARGO_BIN_EXE_nadb-kill-child");
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Then a new directory: the time that a round takes grows with the log.
+const ROUNDS_PER_DIRECTORY: u64 = 50;
 
 #[test]
 fn kill_buffered_keeps_a_prefix() {
@@ -35,6 +37,28 @@ fn kill_flushed_keeps_everything_acknowledged() {
 #[test]
 fn kill_synced_keeps_everything_acknowledged() {
     Rounds::new("synced").run();
+}
+
+#[test]
+fn kill_while_the_store_is_made_leaves_one_that_opens() {
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    for attempt in 0..12 {
+        let dir = temp_dir();
+        let store = dir.path().join("new/store");
+        for _ in 0..4 {
+            let (mut child, lines) = spawn(&store, "synced", 1, 0, "open");
+            expect_line(&lines, "opening");
+            std::thread::sleep(Duration::from_micros(dice.below(2000)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let error = lines.iter().find(|line| line.starts_with("error"));
+            assert_eq!(error, None, "attempt {attempt}");
+        }
+        let engine = open(&store).unwrap();
+        engine.verify().unwrap();
+        assert!(engine.namespaces().unwrap().is_empty());
+        engine.close().unwrap();
+    }
 }
 
 #[test]
@@ -113,6 +137,9 @@ impl Rounds {
     fn run(mut self) {
         println!("{}: NADB_SEED={}", self.class, self.seed);
         for round in 0..self.count {
+            if round > 0 && round.is_multiple_of(ROUNDS_PER_DIRECTORY) {
+                (self.dir, self.state, self.highest) = (temp_dir(), State::new(), 0);
+            }
             let acks = self.write_and_kill(round);
             if round % 10 == 3 {
                 self.kill_while_opening(round);

@@ -63,7 +63,7 @@ fn a_write_waits_for_the_one_that_has_the_key() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let merge = Merge { operator: Arc::clone(&operator), operand: b"1".into() };
+                let merge = Merge::new(Arc::clone(&operator), b"1".as_slice());
                 store.engine.write(&[Operation::new("n", key(0), Action::Merge(merge))], None).unwrap();
             });
         }
@@ -363,6 +363,21 @@ fn closing_races_writing() {
     }
 }
 
+/// Whoever closes may open again afterwards, also if another was closing already.
+#[test]
+fn every_close_returns_when_the_store_is_closed() {
+    for _ in 0..40 {
+        let store = Store::in_memory(Durability::Flushed);
+        put(&store.engine, "n", 0, &[7; 3000], Condition::Always).unwrap();
+        store.all_threads(|thread, engine| {
+            engine.close().unwrap();
+            if thread == THREADS / 2 {
+                store.reopen().close().unwrap();
+            }
+        });
+    }
+}
+
 /// How many writes were acknowledged before the store was closed.
 fn write_until_closed(engine: &Engine, thread: u64) -> u64 {
     for n in 0.. {
@@ -457,12 +472,13 @@ impl Store {
     /// The files hold what memory holds, and a reopening finds all of it.
     fn check(self) {
         self.engine.verify().unwrap();
-        let before = contents(&self.engine);
+        let before = (contents(&self.engine), counts(&self.engine));
         self.engine.close().unwrap();
         let engine = self.reopen();
         assert!(engine.recovery().clean);
         engine.verify().unwrap();
-        assert!(contents(&engine) == before);
+        assert!(contents(&engine) == before.0);
+        assert_eq!(counts(&engine), before.1);
     }
 }
 
@@ -481,6 +497,17 @@ fn contents(engine: &Engine) -> BTreeMap<String, (u64, Vec<nadb_core::Entry>)> {
     let entries = |name: &str| engine.scan(name, all.clone()).unwrap().map(|entry| entry.unwrap()).collect();
     let namespaces = engine.namespaces().unwrap();
     namespaces.into_iter().map(|n| (n.name.clone(), (n.keys, entries(&n.name)))).collect()
+}
+
+/// What each segment with records counts: its number, records, those alive, their bytes, first and last number.
+fn counts(engine: &Engine) -> Vec<[u64; 6]> {
+    let segments = engine.segments().unwrap().into_iter().filter(|segment| segment.records > 0);
+    segments
+        .map(|s| {
+            let range = s.first_seq.zip(s.last_seq).unwrap();
+            [s.id.into(), s.records, s.live_records, s.live_bytes, range.0, range.1]
+        })
+        .collect()
 }
 
 fn key(n: u64) -> Vec<u8> {
@@ -505,7 +532,7 @@ fn delete(engine: &Engine, namespace: &str, n: u64) -> Result<bool> {
 }
 
 fn addition(namespace: &str, n: u64, by: i64) -> Operation<'_> {
-    let merge = Merge { operator: Arc::new(Add), operand: by.to_string().into_bytes().into() };
+    let merge = Merge::new(Arc::new(Add), by.to_string().into_bytes());
     Operation::new(namespace, key(n), Action::Merge(merge))
 }
 

@@ -1,0 +1,236 @@
+//! A backend in a page: ordered maps behind a mutex. It keeps nothing when the process ends, but means by every verb what
+//! all backends mean. Start from here to write one of your own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nadb_core::limits::{check_key, check_namespace, check_ttl, check_value_len_max};
+use nadb_core::{
+    Action, Backend, Capabilities, Clock, Condition, Entry, Error, ErrorKind, ExpiryUpdate, Feature, Listing,
+    Metadata, NamespaceInfo, Operation, Outcome, Put, Result, ScanConsistency, ScanRequest, Stats,
+    TagsUpdate, Value, WriteBatch, WriteOptions,
+};
+
+/// Records in ordered maps.
+pub(crate) struct MapBackend {
+    capabilities: Capabilities,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    namespaces: BTreeMap<String, BTreeMap<Vec<u8>, Entry>>,
+    last_version: u64,
+    is_closed: bool,
+}
+
+/// What a batch has done so far: the keys that it touched, and what they are now. Nothing of it is in the maps before the
+/// whole batch has succeeded.
+struct Draft<'s, 'b> {
+    state: &'s State,
+    touched: BTreeMap<(&'b str, &'b [u8]), Option<Entry>>,
+    version: u64,
+    now_ms: u64,
+    value_bytes_max: u64,
+}
+
+impl MapBackend {
+    /// An empty store that tells the time by `clock`.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> MapBackend {
+        // Stats and merges by the user's operators, but no flush, no segments, no durability classes.
+        let mut capabilities = Capabilities::new("map").with(Feature::Stats).with(Feature::CustomMerges);
+        capabilities.scans = ScanConsistency::Settled;
+        capabilities.value_bytes_max = 1 << 20;
+        capabilities.batch_bytes_max = 8 << 20;
+        MapBackend { capabilities, clock, state: Mutex::default() }
+    }
+
+    fn open_state(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.is_closed { Err(Error::new(ErrorKind::Closed, "the store was closed")) } else { Ok(state) }
+    }
+}
+
+fn is_expired(metadata: &Metadata, now_ms: u64) -> bool {
+    metadata.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+}
+
+impl<'b> Draft<'_, 'b> {
+    /// A key as the batch has left it so far; `None` when it is absent or expired.
+    fn current(&self, place: (&'b str, &'b [u8])) -> Option<&Entry> {
+        let entry = match self.touched.get(&place) {
+            Some(entry) => entry.as_ref(),
+            None => self.state.namespaces.get(place.0).and_then(|keys| keys.get(place.1)),
+        };
+        entry.filter(|entry| !is_expired(&entry.metadata, self.now_ms))
+    }
+
+    fn apply(&mut self, operation: &'b Operation<'_>) -> Result<Outcome> {
+        let place = (&*operation.namespace, &*operation.key);
+        let current = self.current(place);
+        let is_own = self.touched.contains_key(&place);
+        check_condition(operation.condition, current.map(|entry| entry.metadata.version), is_own)?;
+        let existed = current.is_some();
+        let (entry, merged) = match &operation.action {
+            Action::Delete => (None, None),
+            Action::Put(put) => (Some(self.written(place.1, put, current)?), None),
+            Action::Merge(merge) => {
+                let before = current.map(|entry| &*entry.value);
+                let value = merge.operator.merge(place.1, before, &merge.operand)?;
+                check_value_len_max(value.len() as u64, self.value_bytes_max)?;
+                (Some(self.merged(place.1, value.clone(), current)), Some(value))
+            }
+            _ => return Err(Error::unsupported("map", "this operation")),
+        };
+        // An expiry already past makes a put act as a delete.
+        let entry = entry.filter(|entry| !is_expired(&entry.metadata, self.now_ms));
+        let exists = entry.is_some();
+        if existed || exists {
+            self.version += 1;
+        }
+        self.touched.insert(place, entry);
+        Ok(Outcome::new((existed || exists).then_some(self.version), existed, exists, merged))
+    }
+
+    fn written(&self, key: &[u8], put: &Put<'_>, current: Option<&Entry>) -> Result<Entry> {
+        let mut metadata = Metadata::new(self.version + 1, put.value.len() as u64, self.now_ms);
+        metadata.expires_ms = match put.expiry {
+            ExpiryUpdate::Never => None,
+            ExpiryUpdate::Keep => current.and_then(|entry| entry.metadata.expires_ms),
+            ExpiryUpdate::After(ttl) => Some(check_ttl(ttl, self.now_ms)?),
+            ExpiryUpdate::AtMs(at) => Some(at),
+            other => return Err(Error::unsupported("map", &format!("{other:?}"))),
+        };
+        metadata.tags = match &put.tags {
+            TagsUpdate::Replace(tags) => tags.clone(),
+            TagsUpdate::Keep => current.map(|entry| entry.metadata.tags.clone()).unwrap_or_default(),
+            other => return Err(Error::unsupported("map", &format!("{other:?}"))),
+        };
+        metadata.content_type = put.content_type.as_deref().map(str::to_owned);
+        metadata.attrs = put.attrs.clone();
+        metadata.created_ms = current.map_or(self.now_ms, |entry| entry.metadata.created_ms);
+        Ok(Entry::new(key.to_vec(), put.value.to_vec().into(), metadata))
+    }
+
+    fn merged(&self, key: &[u8], value: Vec<u8>, current: Option<&Entry>) -> Entry {
+        let new = || Metadata::new(0, 0, self.now_ms);
+        let mut metadata = current.map_or_else(new, |entry| entry.metadata.clone());
+        (metadata.version, metadata.updated_ms) = (self.version + 1, self.now_ms);
+        (metadata.size, metadata.stored_size) = (value.len() as u64, value.len() as u64);
+        Entry::new(key.to_vec(), value.into(), metadata)
+    }
+}
+
+/// `version` is that of the key, if it is there; one that the batch itself made (`is_own`) is not known to anyone yet.
+fn check_condition(condition: Condition, version: Option<u64>, is_own: bool) -> Result<()> {
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::IfAbsent => version.is_none(),
+        Condition::IfPresent => version.is_some(),
+        Condition::IfVersion(wanted) => version == Some(wanted) && !is_own,
+        other => return Err(Error::unsupported("map", &format!("{other:?}"))),
+    };
+    if holds {
+        return Ok(());
+    }
+    let message = format!("the write wanted {condition:?}, but the key has version {version:?}");
+    Err(Error::new(ErrorKind::PreconditionFailed { current: version }, message))
+}
+
+impl Backend for MapBackend {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn write(&self, batch: &WriteBatch<'_>, options: &WriteOptions) -> Result<Vec<Outcome>> {
+        self.capabilities.check_write(batch, options)?;
+        let mut state = self.open_state()?;
+        let mut draft = Draft {
+            state: &state,
+            touched: BTreeMap::new(),
+            version: state.last_version,
+            now_ms: self.clock.now_ms(),
+            value_bytes_max: self.capabilities.value_bytes_max,
+        };
+        let outcomes = batch.iter().map(|operation| draft.apply(operation)).collect::<Result<Vec<_>>>()?;
+        // From here on nothing fails.
+        let Draft { touched, version, .. } = draft;
+        state.last_version = version;
+        for ((namespace, key), entry) in touched {
+            match entry {
+                Some(entry) => {
+                    let keys = state.namespaces.entry(namespace.to_owned()).or_default();
+                    keys.insert(key.to_vec(), entry);
+                }
+                None => _ = state.namespaces.get_mut(namespace).and_then(|keys| keys.remove(key)),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        Ok(self.get_entry(namespace, key)?.map(|entry| entry.value))
+    }
+
+    fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        check_namespace(namespace)?;
+        check_key(key)?;
+        let state = self.open_state()?;
+        let entry = state.namespaces.get(namespace).and_then(|keys| keys.get(key));
+        Ok(entry.filter(|entry| !is_expired(&entry.metadata, self.clock.now_ms())).cloned())
+    }
+
+    fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
+        check_namespace(namespace)?;
+        let state = self.open_state()?;
+        let now_ms = self.clock.now_ms();
+        let keys = state.namespaces.get(namespace).into_iter();
+        let entries = keys.flat_map(|keys| keys.range::<[u8], _>(request.bounds())).map(|(_, entry)| entry);
+        let visible: Vec<Entry> =
+            entries.filter(|entry| !is_expired(&entry.metadata, now_ms)).cloned().collect();
+        Ok(Box::new(MapListing(visible.into_iter())))
+    }
+
+    fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
+        let state = self.open_state()?;
+        let info = |(name, keys): (&String, &BTreeMap<_, _>)| NamespaceInfo::new(name, keys.len() as u64);
+        Ok(state.namespaces.iter().map(info).collect())
+    }
+
+    fn drop_namespace(&self, name: &str) -> Result<bool> {
+        check_namespace(name)?;
+        Ok(self.open_state()?.namespaces.remove(name).is_some())
+    }
+
+    fn close(&self) -> Result<()> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        Ok(())
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        let state = self.open_state()?;
+        let mut stats = Stats::default();
+        stats.namespaces = state.namespaces.len() as u64;
+        stats.keys = state.namespaces.values().map(|keys| keys.len() as u64).sum();
+        Ok(stats)
+    }
+}
+
+struct MapListing(std::vec::IntoIter<Entry>);
+
+impl Iterator for MapListing {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.0.next().map(Ok)
+    }
+}
+
+impl DoubleEndedIterator for MapListing {
+    fn next_back(&mut self) -> Option<Result<Entry>> {
+        self.0.next_back().map(Ok)
+    }
+}
+
+impl Listing for MapListing {}

@@ -1,0 +1,4 @@
+//! The engine through its public face.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod conformance;
