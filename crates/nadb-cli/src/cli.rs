@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, repair, set, stats, verify,
+    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, repair, set, stats,
+    verify,
 };
 use crate::context::Context;
 use crate::failure::Result;

@@ -91,7 +91,7 @@ pub(crate) fn no_version_matches_what_the_batch_itself_wrote(s: &mut Subject) {
     let first = s.set_version("{b}k", "1");
     for guess in [first, first + 1, first + 2] {
         let batch = [set("{b}k", "2"), set("{b}k", "3").when(Condition::IfVersion(guess))];
-        let error = s.try_write(&batch).err().expect("no version matches what the batch itself wrote");
+        let error = s.try_write(&batch).expect_err("no version matches what the batch itself wrote");
         assert!(matches!(error.kind(), ErrorKind::PreconditionFailed { .. }), "{error}");
         assert_eq!(s.get("{b}k").unwrap(), b"1");
     }

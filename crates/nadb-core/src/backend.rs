@@ -57,7 +57,21 @@ impl WriteOptions {
 /// correct today stays correct. A wrapper around another backend should forward every method of the version that it is
 /// built against, those with a default too.
 ///
-/// docs/backends.md shows a whole backend in a page.
+/// docs/backends.md says how to write one and where to find a whole one to start from.
+///
+/// ```
+/// use nadb_core::{Action, Backend, Operation, Put, Result, ScanRequest, WriteOptions};
+///
+/// /// Copies a namespace's values, whatever the two stores are on.
+/// fn copy(from: &dyn Backend, to: &dyn Backend, namespace: &str) -> Result<()> {
+///     for entry in from.scan(namespace, ScanRequest::all())? {
+///         let entry = entry?;
+///         let put = Action::Put(Put::new(&*entry.value));
+///         to.write(&[Operation::new(namespace, &*entry.key, put)], &WriteOptions::default())?;
+///     }
+///     Ok(())
+/// }
+/// ```
 pub trait Backend: Send + Sync + 'static {
     /// What it can do: the same from opening to closing, and after it.
     fn capabilities(&self) -> &Capabilities;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::{ErrorKind, Result, Seq, guard};
+use parking_lot::MutexGuard;
 
 use crate::frame::{FramePlace, put_end_mark};
 use crate::log::Log;
@@ -15,11 +16,12 @@ impl<P: Send> Log<P> {
     /// # Errors
     /// `Poisoned` when a sync fails or has failed; `NoSpace` or `Io` when frames in memory cannot be written.
     pub fn sync_upto(&self, seq: Seq) -> Result<()> {
-        let _sync = self.sync.lock();
-        if self.durable_seq() >= seq {
-            return Ok(());
-        }
-        self.sync_locked(seq)
+        let sync = self.sync.lock();
+        let synced = if self.durable_seq() >= seq { Ok(()) } else { self.sync_locked(seq) };
+        // To whom waits longest, not to whom comes first: so that those who were caught by this sync are gone, and have
+        // perhaps written again, before the next one begins.
+        MutexGuard::unlock_fair(sync);
+        synced
     }
 
     /// Makes everything that is published now durable.

@@ -1,6 +1,7 @@
 //! The facade as its users see it, on the engine in memory and on disk.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod backends;
 mod batches;
 mod bounds;
 mod conditions;
