@@ -709,3 +709,26 @@ fn a_store_that_is_open_is_locked_and_what_is_no_store_is_refused() {
     assert_eq!(try_repair(&empty, false).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(files(&empty).len(), 1);
 }
+
+#[test]
+fn numbers_that_had_jumped_stay_as_they_are() {
+    let (fs, _) = sample_with(false);
+    for session in 0..3 {
+        let (log, _) = open(&fs).unwrap();
+        append(&log, &[put(1, &format!("s{session}"), b"after a jump")]);
+        log.sync_all().unwrap();
+        append(&log, &[put(1, &format!("t{session}"), b"after a jump")]);
+        drop(log);
+    }
+    let (log, all) = open(&fs).unwrap();
+    log.close().unwrap();
+    drop(log);
+    assert!(all.last().unwrap().seq > 3 << 32);
+    for key in ["k4", "s0", "t1"] {
+        let (fs, bad) = (copy_of(&fs), record(&all, RecordKind::Value, key));
+        damage(&fs, bad);
+        let report = repaired(&fs);
+        assert_eq!(report.lost_numbers.len(), 1, "{report}");
+        assert_lost(&all, &reopened(&fs, &all), &[bad]);
+    }
+}
