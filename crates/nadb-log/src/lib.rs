@@ -10,6 +10,8 @@ mod append;
 mod ballast;
 mod bytes;
 mod checksum;
+mod cut;
+mod directory;
 #[cfg(test)]
 mod format_examples;
 mod frame;

@@ -6,21 +6,18 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use nadb_core::limits::SEQ_MAX;
-use nadb_core::{Error, ErrorKind, Location, Result, SegmentId, SegmentUid, Seq, StoreId, guard};
-use nadb_vfs::{DirEntry, FileLock, Fs, LockError};
+use nadb_core::{Error, Location, Result, SegmentId, Seq, StoreId, guard};
+use nadb_vfs::{DirEntry, FileLock, Fs};
 
-use crate::frame::{FRAME_HEADER_MAX, FrameError, FrameHeader};
+use crate::cut::{cut, remove_segment};
+use crate::directory::{check_directory, list, lock, no_store, sync_names};
+use crate::frame::FrameError;
 use crate::log::LogOptions;
 use crate::manifest::{CleanClose, Manifest};
-use crate::names::{BALLAST, LOCK, MANIFEST, is_harmless_without_manifest, parse_segment, segment_path};
+use crate::names::{MANIFEST, parse_segment, segment_path};
 use crate::record::RecordRef;
 use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
-use crate::window::Window;
-
-/// How far numbers jump after an unclean opening: more than can ever have been given without being kept.
-pub(crate) const JUMP: u64 = 1 << 32;
 
 /// Receives every record that is replayed, in sequence order, and the segment that it stands in.
 pub trait Visit {
@@ -94,87 +91,6 @@ pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dy
     }
 }
 
-pub(crate) fn list(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<DirEntry>>> {
-    match fs.list(dir) {
-        Ok(entries) => Ok(Some(entries)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            Err(no_store(dir, "it is a file, and a store is a directory").with_source(e))
-        }
-        Err(e) => Err(Error::io("listing the store directory", dir, e)),
-    }
-}
-
-pub(crate) fn no_store(dir: &Path, why: &str) -> Error {
-    Error::invalid(format!(
-        "this is no NADB store: {why}; give the path of a store, or, to create one, of an empty or new directory"
-    ))
-    .with_path(dir)
-}
-
-/// A directory may have a manifest, or nothing that a store could overwrite or be confused by.
-fn check_directory(dir: &Path, entries: &[DirEntry], create: bool) -> Result<()> {
-    if entries.iter().any(|entry| entry.name == MANIFEST) {
-        return Ok(());
-    }
-    if let Some(segment) = entries.iter().find(|entry| parse_segment(&entry.name).is_some()) {
-        return Err(Error::new(
-            ErrorKind::Corruption,
-            format!(
-                "segment file {} stands in a directory without a {MANIFEST} file; nothing was touched: \
-                 restore the manifest from a backup",
-                segment.name
-            ),
-        )
-        .with_path(dir.join(MANIFEST))
-        .with_offset(0));
-    }
-    if let Some(other) = entries.iter().find(|entry| !is_harmless_without_manifest(&entry.name)) {
-        return Err(no_store(
-            dir,
-            &format!("it has no {MANIFEST}, but other files such as {:?}", other.name),
-        ));
-    }
-    if create { Ok(()) } else { Err(no_store(dir, "the directory is empty")) }
-}
-
-/// Syncs the names that lead to `dir`. Also those of a directory that was there: an earlier attempt may have made it and
-/// ended before its name was durable.
-fn sync_names(fs: &dyn Fs, dir: &Path) -> Result<()> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    for parent in dir.ancestors().skip(1) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        match fs.sync_dir(parent) {
-            // Where names cannot be made or synced, this store's was not made just now.
-            Err(e)
-                if matches!(e.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported) => {
-            }
-            Err(e) => return Err(Error::io("syncing the directory", parent, e)),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>> {
-    let path = dir.join(LOCK);
-    let owner = format!("{}\n", std::process::id());
-    fs.lock(&path, &owner).map_err(|e| match e {
-        LockError::Held { owner } => {
-            let owner = owner.trim();
-            let who = if owner == std::process::id().to_string() {
-                format!("this process (pid {owner}), in another handle; clone the first one instead")
-            } else if owner.is_empty() || !owner.bytes().all(|b| b.is_ascii_digit()) {
-                "another process".to_owned()
-            } else {
-                format!("the process with pid {owner}; close it first")
-            };
-            Error::new(ErrorKind::Locked, format!("the store is open for writing in {who}")).with_path(&path)
-        }
-        LockError::Io(e) => Error::io("locking the store", &path, e),
-    })
-}
-
 fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogOptions) -> Result<Opened> {
     let mut random = [0; 24];
     options.entropy.fill(&mut random)?;
@@ -216,7 +132,7 @@ pub(crate) struct Replayed {
     unopened: Option<Arc<Segment>>,
     pub(crate) last_seq: Seq,
     /// The highest number that was durable, for all that can be known.
-    durable_upto: Seq,
+    pub(crate) durable_upto: Seq,
     pub(crate) counts: ScanCounts,
 }
 
@@ -467,158 +383,11 @@ fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report
 }
 
 /// Frames go on in a higher segment only: they are replayed in the order of the segments' numbers.
-fn can_follow(segment: &Segment, last: Option<SegmentId>) -> bool {
+pub(crate) fn can_follow(segment: &Segment, last: Option<SegmentId>) -> bool {
     last.is_none_or(|last| segment.id > last)
 }
 
-fn at_end(segment: Arc<Segment>, end: SegmentEnd) -> Arc<Segment> {
+pub(crate) fn at_end(segment: Arc<Segment>, end: SegmentEnd) -> Arc<Segment> {
     segment.in_file.store(end.offset, std::sync::atomic::Ordering::Release);
     segment
-}
-
-/// After an unclean end: makes what was kept durable, cuts what follows it, and goes on in a new segment with numbers that
-/// were never given.
-fn cut(
-    fs: &dyn Fs,
-    dir: &Path,
-    lock: Box<dyn FileLock>,
-    old: Manifest,
-    replayed: Replayed,
-    report: Recovered,
-) -> Result<Opened> {
-    let mut cut_bytes = 0;
-    let mut segments = Vec::new();
-    let count = replayed.chain.len();
-    let last_id = replayed.chain.last().map(|(segment, ..)| segment.id);
-    for (index, (segment, len, end)) in replayed.chain.into_iter().enumerate() {
-        // DURABILITY: the cut is durable before any manifest or frame that comes after it, so that nothing that was cut
-        // can stand behind a later tail of equal size; and what was kept is durable before it counts as durable.
-        if index + 1 == count && len > u64::from(end.offset) {
-            cut_bytes += len - u64::from(end.offset);
-            if guard::on("recovery.shorten_cut_segment") {
-                segment
-                    .file
-                    .set_len(u64::from(end.offset))
-                    .map_err(|e| segment.io("cutting a torn tail off", e))?;
-            }
-        }
-        if guard::on("recovery.rewrite_unsynced") && end.last_seq > replayed.durable_upto {
-            write_again(&segment, durable_end(&segment, &end, replayed.durable_upto)?, end.offset)?;
-        }
-        segment.file.sync_all().map_err(|e| segment.io("syncing what was recovered", e))?;
-        segments.push(at_end(segment, end));
-    }
-    let mut spare = None;
-    let mut dropped = Vec::new();
-    for (segment, len) in replayed.others {
-        if is_pristine(len) && spare.is_none() && can_follow(&segment, last_id) {
-            spare = Some(segment);
-        } else {
-            cut_bytes += len.saturating_sub(u64::from(SEGMENT_HEADER));
-            dropped.push(segment.id);
-        }
-    }
-    segments.extend(spare.clone());
-    let jump_base = jump_base(replayed.last_seq.max(old.jump_base)).map_err(|e| e.with_path(dir))?;
-    let manifest = Manifest {
-        generation: old.generation + 1,
-        durable_upto: replayed.last_seq,
-        jump_base,
-        clean: None,
-        segments: segments.iter().map(|s| crate::NamedSegment { id: s.id, uid: s.uid }).collect(),
-        ..old
-    };
-    let next_seq = if guard::on("recovery.unclean_jumps") { jump_base } else { replayed.last_seq.next() };
-    let gave_up_ballast = store_with_ballast(fs, dir, &manifest)?;
-    // A file goes only after the manifest that forgets it is durable.
-    for id in dropped {
-        remove_segment(fs, dir, id)?;
-    }
-    Ok(Opened {
-        lock,
-        active: None,
-        spare,
-        segments,
-        last_seq: replayed.last_seq,
-        next_seq,
-        manifest,
-        gave_up_ballast,
-        report: Recovered { cut_bytes, ..report },
-    })
-}
-
-/// The first number of a session, above all that may have been given after `known`.
-fn jump_base(known: Seq) -> Result<Seq> {
-    let base = known.plus(JUMP);
-    if base.0 > SEQ_MAX - JUMP {
-        return Err(Error::limit(format!(
-            "the store has used up its sequence numbers ({base} of {SEQ_MAX}); copy its records into a new store"
-        )));
-    }
-    Ok(base)
-}
-
-/// Where the frames of a segment begin that are not known to be durable: behind the last one up to `upto`.
-fn durable_end(segment: &Segment, end: &SegmentEnd, upto: Seq) -> Result<u32> {
-    let mut window = Window::new(&*segment.file, u64::from(end.offset));
-    let (mut at, mut durable_end) = (SEGMENT_HEADER, SEGMENT_HEADER);
-    while at < end.offset {
-        let bytes = window
-            .bytes(u64::from(at), FRAME_HEADER_MAX)
-            .map_err(|e| segment.io("reading the log", e).with_offset(u64::from(at)))?;
-        let header = FrameHeader::decode(bytes).map_err(|e| segment.corruption(u64::from(at), e))?;
-        at = at.saturating_add(u32::try_from(header.frame_len()).unwrap_or(u32::MAX));
-        if header.count > 0 && header.last_seq() > upto {
-            break;
-        }
-        if header.count > 0 {
-            durable_end = at;
-        }
-    }
-    Ok(durable_end)
-}
-
-/// Writes the bytes of a segment over themselves.
-///
-/// DURABILITY: after a sync that failed, the system may show bytes that no later sync brings to the disk, because it takes
-/// them for clean. Only what is written again is sure to be synced; the process that met the failure may be gone.
-fn write_again(segment: &Segment, from: u32, to: u32) -> Result<()> {
-    const CHUNK: u32 = 1 << 20;
-    let mut at = from;
-    while at < to {
-        let mut bytes = vec![0; (to - at).min(CHUNK) as usize];
-        let offset = u64::from(at);
-        segment
-            .file
-            .read_exact_at(&mut bytes, offset)
-            .and_then(|()| segment.file.write_all_at(&bytes, offset).map_err(|e| e.source))
-            .map_err(|e| segment.io("writing again what was recovered", e).with_offset(offset))?;
-        at += (to - at).min(CHUNK);
-    }
-    Ok(())
-}
-
-/// Stores a manifest; where the device is full, in the room of the ballast. Says whether that was given up.
-fn store_with_ballast(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<bool> {
-    match manifest.store(fs, dir) {
-        Err(error) if error.kind() == ErrorKind::NoSpace && fs.remove(&dir.join(BALLAST)).is_ok() => {
-            manifest.store(fs, dir).map(|()| true)
-        }
-        result => result.map(|()| false),
-    }
-}
-
-pub(crate) fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<()> {
-    let path = segment_path(dir, id);
-    match fs.remove(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a segment", &path, e)),
-        _ => Ok(()),
-    }
-}
-
-/// A fresh uid.
-pub(crate) fn new_uid(options: &LogOptions) -> Result<SegmentUid> {
-    let mut uid = [0; 16];
-    options.entropy.fill(&mut uid)?;
-    Ok(SegmentUid(uid))
 }

@@ -31,10 +31,12 @@ use self::names::Settled;
 use self::output::{Output, Written, salvage};
 use self::scan::{Scan, scan};
 use self::sources::Sources;
+use crate::cut::JUMP;
+use crate::directory;
 use crate::manifest::{CleanClose, Manifest, NamedSegment};
 use crate::names::{MANIFEST, parse_segment, segment_path};
 use crate::record::{RecordKind, RecordRef};
-use crate::recovery::{self, JUMP, Replayed, Visit, is_pristine};
+use crate::recovery::{self, Replayed, Visit, is_pristine};
 use crate::segment::{SEGMENT_HEADER, Segment};
 
 pub use self::report::{
@@ -53,7 +55,7 @@ const JUMP_UNKNOWN: u64 = 1 << 44;
 /// that cannot be read: then the store is as it was, or, if only the last step failed, repaired.
 pub fn repair(fs: &dyn Fs, dir: &Path, options: &RepairOptions) -> Result<RepairReport> {
     check_is_store(dir, &list(fs, dir)?)?;
-    let _lock = recovery::lock(fs, dir)?;
+    let _lock = directory::lock(fs, dir)?;
     let entries = list(fs, dir)?;
     check_is_store(dir, &entries)?;
     let mut sources = Sources::find(fs, dir, &entries, options)?;
@@ -85,7 +87,7 @@ pub fn repair(fs: &dyn Fs, dir: &Path, options: &RepairOptions) -> Result<Repair
 }
 
 fn list(fs: &dyn Fs, dir: &Path) -> Result<Vec<DirEntry>> {
-    recovery::list(fs, dir)?.ok_or_else(|| recovery::no_store(dir, "there is no such directory"))
+    directory::list(fs, dir)?.ok_or_else(|| directory::no_store(dir, "there is no such directory"))
 }
 
 fn check_is_store(dir: &Path, entries: &[DirEntry]) -> Result<()> {
@@ -93,7 +95,7 @@ fn check_is_store(dir: &Path, entries: &[DirEntry]) -> Result<()> {
     if entries.iter().any(is_ours) {
         return Ok(());
     }
-    Err(recovery::no_store(dir, "it has neither a manifest nor segments"))
+    Err(directory::no_store(dir, "it has neither a manifest nor segments"))
 }
 
 /// What opening would find; `None` where it would refuse the store as damaged.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, ErrorKind, Result, SegmentId, guard};
+use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, guard};
 
-use crate::log::{Log, ManifestState};
+use crate::log::{Log, LogOptions, ManifestState};
 use crate::manifest::{Manifest, NamedSegment};
 use crate::names::segment_path;
-use crate::recovery::new_uid;
 use crate::segment::{Segment, SegmentHeader};
 
 impl<P: Send> Log<P> {
@@ -131,4 +130,11 @@ impl<P: Send> Log<P> {
         state.manifest = next;
         Ok(())
     }
+}
+
+/// A fresh uid.
+pub(crate) fn new_uid(options: &LogOptions) -> Result<SegmentUid> {
+    let mut uid = [0; 16];
+    options.entropy.fill(&mut uid)?;
+    Ok(SegmentUid(uid))
 }

@@ -3,6 +3,7 @@
 
 #[path = "../../examples/map/backend.rs"]
 mod map_backend;
+mod noticed;
 mod server_like;
 mod wrong;
 

@@ -9,7 +9,7 @@ use super::names::Settled;
 use super::output::Newest;
 use super::report::{AfterLoss, BrokenBatch, DamagedRange, LostKind, LostRecord, NumberRange, RepairReport};
 use super::scan::{Region, Scan};
-use crate::recovery::JUMP;
+use crate::cut::JUMP;
 
 /// The lost records of a segment, by its place in the scan.
 pub(super) type AllLost = Vec<(usize, Lost)>;

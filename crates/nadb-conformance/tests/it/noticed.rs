@@ -1,0 +1,150 @@
+//! That the suite can fail, and where: of every wrong backend the checks that are about it must notice.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nadb_conformance::Subject;
+
+use crate::wrong::{Fault, Wrong};
+
+fn subject(fault: Fault) -> Subject {
+    crate::subject_of(|clock| Wrong::new(fault, clock))
+}
+
+/// A `#[test]` for each line: the fault, and the checks that must notice.
+macro_rules! faults {
+    ($($name:ident: $fault:ident => $($check:ident),+;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                $(
+                    let check = || nadb_conformance::check(stringify!($check), || subject(Fault::$fault));
+                    let is_noticed = catch_unwind(AssertUnwindSafe(check)).is_err();
+                    assert!(is_noticed, "{} does not notice {:?}", stringify!($check), Fault::$fault);
+                )+
+            }
+        )+
+    };
+}
+
+faults! {
+    append_adds_a_blank: AppendAddsABlank => append_min_and_max_do_as_they_say;
+    batches_are_done_one_by_one: BatchesAreDoneOneByOne =>
+        a_failed_condition_leaves_nothing_of_a_batch,
+        a_failed_merge_leaves_nothing_of_a_batch,
+        a_wrong_operation_leaves_nothing_of_a_batch,
+        no_version_matches_what_the_batch_itself_wrote,
+        a_batch_beyond_the_limit_is_refused;
+    batches_are_done_twice: BatchesAreDoneTwice =>
+        what_was_set_is_read_by_every_read,
+        a_missing_counter_counts_from_zero,
+        counters_lose_no_step_among_threads,
+        later_operations_see_earlier_ones;
+    batches_are_reversed: BatchesAreReversed => the_last_write_to_a_key_counts, later_operations_see_earlier_ones;
+    batches_stay_in_a_namespace: BatchesStayInANamespace => batches_span_namespaces_or_are_refused;
+    classes_are_ignored: ClassesAreIgnored => durability_classes_work_or_are_refused;
+    closing_is_forgotten: ClosingIsForgotten => a_closed_store_says_so;
+    conditions_are_ignored: ConditionsAreIgnored =>
+        if_absent_holds_for_absent_keys_alone,
+        if_present_holds_for_present_keys_alone,
+        if_version_holds_for_that_version_alone,
+        an_expired_key_is_absent_to_conditions,
+        a_failed_condition_creates_no_namespace,
+        of_many_if_absent_one_wins;
+    conditions_of_deletes_are_ignored: ConditionsOfDeletesAreIgnored => deletes_and_merges_obey_conditions;
+    counters_count_in_floating_point: CountersCountInFloatingPoint => counters_are_exact_up_to_their_limits;
+    created_is_updated: CreatedIsUpdated =>
+        a_put_replaces_all_but_created,
+        a_merge_changes_the_value_alone;
+    created_is_for_ever: CreatedIsForEver =>
+        created_begins_anew_after_a_delete,
+        created_begins_anew_after_an_expiry,
+        a_namespace_made_again_is_empty;
+    current_version_is_kept_secret: CurrentVersionIsKeptSecret =>
+        if_absent_holds_for_absent_keys_alone,
+        if_version_holds_for_that_version_alone,
+        a_failed_condition_leaves_nothing_of_a_batch;
+    deletes_create_namespaces: DeletesCreateNamespaces => what_is_absent_is_no_error_and_creates_nothing;
+    drops_keep_the_records: DropsKeepTheRecords => a_dropped_namespace_is_gone_and_others_stay;
+    drops_say_true: DropsSayTrue => a_dropped_namespace_is_gone_and_others_stay;
+    drops_take_what_is_below: DropsTakeWhatIsBelow => a_dropped_namespace_is_gone_and_others_stay;
+    drops_start_versions_again: DropsStartVersionsAgain => versions_are_not_reused_after_a_drop;
+    empty_values_are_absent: EmptyValuesAreAbsent => values_may_be_any_bytes;
+    errors_do_not_name_the_limit: ErrorsDoNotNameTheLimit =>
+        writes_beyond_a_limit_are_refused,
+        reads_beyond_a_limit_are_refused,
+        a_value_beyond_the_limit_is_refused,
+        a_batch_beyond_the_limit_is_refused;
+    every_delete_found_something: EveryDeleteFoundSomething =>
+        a_delete_says_whether_the_key_was_there,
+        what_is_absent_is_no_error_and_creates_nothing;
+    expected_is_a_limit: ExpectedIsALimit => pages_go_on_after_the_last_key;
+    expired_are_contained: ExpiredAreContained => an_expired_record_is_absent_everywhere;
+    expired_are_listed: ExpiredAreListed => an_expired_record_is_absent_everywhere;
+    flush_is_claimed: FlushClaims => optional_methods_work_or_are_refused;
+    get_many_sorts_its_keys: GetManySortsItsKeys => get_many_answers_in_the_order_of_the_keys;
+    keep_forgets: KeepForgets => tags_are_kept_when_told_so, expiry_is_kept_when_told_so;
+    keys_are_case_blind: KeysAreCaseBlind => keys_may_be_any_bytes, keys_come_in_the_order_of_their_bytes;
+    keys_end_at_nul: KeysEndAtNul => keys_may_be_any_bytes;
+    lifetimes_in_seconds: LifetimesInSeconds =>
+        a_lifetime_counts_from_the_write,
+        an_expired_record_is_absent_everywhere,
+        a_put_without_expiry_lives_on,
+        an_expired_record_leaves_nothing_behind,
+        a_merge_on_an_expired_key_begins_anew,
+        versions_are_not_reused_after_an_expiry;
+    listings_are_reversed: ListingsAreReversed =>
+        keys_come_in_the_order_of_their_bytes,
+        many_records_come_both_ways;
+    listings_have_their_end: ListingsHaveTheirEnd => ranges_have_the_bounds_that_they_say;
+    listings_forget_their_other_end: ListingsForgetTheirOtherEnd => both_ends_meet_in_the_middle;
+    listings_ignore_their_bounds: ListingsIgnoreTheirBounds =>
+        ranges_have_the_bounds_that_they_say,
+        prefixes_have_what_begins_with_them;
+    listings_of_all_namespaces: ListingsOfAllNamespaces => a_listing_is_of_its_own_namespace;
+    listings_repeat_themselves: ListingsRepeatThemselves => a_listing_has_each_live_key_once;
+    listings_see_later_writes: ListingsSeeLaterWrites => later_writes_do_not_change_a_listing_or_hardly;
+    listings_show_no_tags: ListingsShowNoTags => entries_are_what_get_entry_gives;
+    long_keys_are_cut: LongKeysAreCut => the_longest_keys_are_told_apart;
+    long_values_are_cut: LongValuesAreCut => values_may_be_any_bytes, a_large_value_comes_back;
+    merges_drop_tags: MergesDropTags => a_merge_changes_the_value_alone;
+    merges_do_not_give_the_value: MergesDoNotGiveTheValue =>
+        append_min_and_max_do_as_they_say,
+        own_operators_merge_or_are_refused;
+    metadata_of_another_version: MetadataOfAnotherVersion => versions_rise_and_are_what_reads_show;
+    namespaces_below_are_shared: NamespacesBelowAreShared =>
+        equal_keys_of_different_namespaces_are_different,
+        a_namespace_comes_with_its_first_record,
+        a_namespace_may_have_any_name;
+    no_key_is_too_long: NoKeyIsTooLong => writes_beyond_a_limit_are_refused, reads_beyond_a_limit_are_refused;
+    past_expiry_is_written: PastExpiryIsWritten => an_expiry_already_past_acts_as_a_delete;
+    puts_keep_tags: PutsKeepTags => a_put_replaces_all_but_created;
+    stats_are_hidden: StatsAreHidden => optional_methods_work_or_are_refused;
+    unicode_is_normal: UnicodeIsNormal => keys_may_be_any_bytes;
+    values_have_a_lower_limit: ValuesHaveALowerLimit =>
+        a_large_value_comes_back,
+        a_value_beyond_the_limit_is_refused;
+    versions_stand_still: VersionsStandStill =>
+        versions_rise_and_are_what_reads_show,
+        versions_are_not_reused_after_a_delete,
+        if_version_holds_for_that_version_alone;
+    writes_are_not_atomic: WritesAreNotAtomic => counters_lose_no_step_among_threads;
+}
+
+#[test]
+fn a_run_names_the_checks_that_failed() {
+    let report = nadb_conformance::run(&|| subject(Fault::GetManySortsItsKeys));
+    let failed: Vec<_> = report.failures.iter().map(|failure| failure.check.name).collect();
+    assert_eq!(failed, ["get_many_answers_in_the_order_of_the_keys"]);
+    let text = report.to_string();
+    assert!(text.contains("failed: values::get_many_answers_in_the_order_of_the_keys: assertion"), "{text}");
+}
+
+#[test]
+fn a_list_that_differs_is_noticed() {
+    let compare = |listed| {
+        let compare = || nadb_conformance::assert_excluded(&crate::map(), listed);
+        catch_unwind(AssertUnwindSafe(compare)).is_ok()
+    };
+    let right = nadb_conformance::excluded(&crate::map()).join("\n");
+    assert!(compare(&right) && !compare("") && !compare(&format!("{right}\nmore")));
+}
