@@ -188,10 +188,7 @@ impl Capabilities {
         }
         let mut bytes = 0u64;
         for (operation, number) in batch.iter().zip(1..) {
-            let len = self.check_operation(operation).map_err(|error| match batch.len() {
-                1 => error,
-                count => error.with_context(&format!("operation {number} of {count}")),
-            })?;
+            let len = self.check_operation(operation).map_err(|error| error.in_batch(number, batch.len()))?;
             bytes = bytes.saturating_add(len);
         }
         if bytes > self.batch_bytes_max {

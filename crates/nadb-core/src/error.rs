@@ -149,6 +149,12 @@ impl Error {
         self
     }
 
+    /// Says which operation of a batch it was, counted from 1; nothing for a batch of one.
+    #[must_use]
+    pub fn in_batch(self, number: usize, count: usize) -> Error {
+        if count == 1 { self } else { self.with_context(&format!("operation {number} of {count}")) }
+    }
+
     /// An error of the same kind, sentence and place, without the cause: one failure that several callers must hear of.
     #[must_use]
     pub fn duplicate(&self) -> Error {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{RecordBuf, RecordKey, RecordRef};
+use nadb_log::{RecordBuf, RecordRef};
 
 use crate::engine::Shared;
 
@@ -78,15 +78,9 @@ impl Shared {
         Error::corruption(path, u64::from(at.offset), what)
     }
 
-    /// Reads namespace, key and expiry of the record at `at`, which the index names. Of a large record only the front is
-    /// read, without its checksum: it must then be a key that the index has at this place, and have no expiry, which
-    /// nothing else could vouch for.
-    pub(crate) fn read_key<T>(&self, at: Location, take: impl Fn(&RecordKey<'_>) -> T) -> Result<T> {
-        let vouch = |key: &RecordKey<'_>| {
-            let hash = self.keyspace.hash(key.namespace, key.key);
-            key.expires_ms.is_none() && self.keyspace.index.contains(hash, at)
-        };
-        self.log.read_key(at, vouch, take)
+    /// Reads the record at `at`, which the index names, and takes something of it.
+    pub(crate) fn read_record<T>(&self, at: Location, take: impl Fn(&RecordRef<'_>) -> T) -> Result<T> {
+        self.log.read(at).and_then(|buf| buf.record().map(|record| take(&record)))
     }
 
     /// The visible keys of a range, in order, with the places of their records. Sorts in memory.
@@ -101,11 +95,11 @@ impl Shared {
         let mut found = Vec::new();
         if let Some(namespace) = self.keyspace.namespace(namespace) {
             for at in self.keyspace.index.locations() {
-                let key = self.read_key(at, |key| {
-                    let is_visible = key.namespace == namespace.id
-                        && key.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms)
-                        && contains(&range, key.key);
-                    is_visible.then(|| key.key.to_vec())
+                let key = self.read_record(at, |record| {
+                    let is_meant = record.namespace == namespace.id
+                        && !record.is_expired(now_ms)
+                        && contains(&range, record.key);
+                    is_meant.then(|| record.key.to_vec())
                 })?;
                 found.extend(key.map(|key| (key, at)));
             }

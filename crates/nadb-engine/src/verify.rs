@@ -44,7 +44,7 @@ impl Shared {
             return Err(differs(format!("the files have {files} keys, the index has {index}")));
         }
         for at in rebuilt.index.locations() {
-            let hash = self.read_key(at, |key| live.hash(key.namespace, key.key))?;
+            let hash = self.read_record(at, |key| live.hash(key.namespace, key.key))?;
             if !live.index.contains(hash, at) {
                 let Location { segment, offset, .. } = at;
                 return Err(differs(format!(

@@ -140,16 +140,16 @@ impl Shared {
         for created in &targets.created {
             plan.create_namespace(created);
         }
-        for operation in batch {
-            match targets.get(&operation.namespace) {
+        for (operation, number) in batch.iter().zip(1..) {
+            let planned = match targets.get(&operation.namespace) {
                 Some(namespace) => {
                     let hash = self.keyspace.hash(namespace.id, &operation.key);
-                    plan.push(operation, namespace, hash, || {
-                        self.find_to_change(namespace, hash, &operation.key)
-                    })?;
+                    let find = || self.find_to_change(namespace, hash, &operation.key);
+                    plan.push(operation, namespace, hash, find)
                 }
-                None => plan.push_absent(operation.condition)?,
-            }
+                None => plan.push_absent(operation.condition),
+            };
+            planned.map_err(|error| error.in_batch(number, batch.len()))?;
         }
         Ok(plan)
     }
@@ -186,7 +186,7 @@ impl Shared {
         }
         // What has to be read is read first: once the drop is written, nothing may fail any more.
         let key_of =
-            |at| self.read_key(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
+            |at| self.read_record(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
         let entries = self.keyspace.entries_of(|id| id == namespace.id, key_of)?;
         let mut plan = Plan::new(self.options.compression, self.now_ms(), false);
         plan.drop_namespace(&namespace);

@@ -33,7 +33,7 @@ pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
 pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
-pub use record::{RecordError, RecordFields, RecordKey, RecordKind, RecordRef};
+pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, Visit};
 pub use repair::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,

@@ -15,7 +15,6 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::MANIFEST;
-use crate::record::RecordKey;
 use crate::recovery::{self, Recovered, Visit};
 use crate::replay::{OnRecord, ScanCounts, read_opening, replay_segment};
 use crate::segment::{RecordBuf, SEGMENT_HEADER, Segment};
@@ -320,35 +319,6 @@ impl<P: Send> Log<P> {
             return segment.verify(bytes, at);
         }
         segment.read(at)
-    }
-
-    /// Reads what a listing needs of the record at `at`: of a large one only the part up to its key, whose checksum is
-    /// then not looked at. Of that, `vouch` says whether it can be right; what it does not vouch for is read as a whole.
-    ///
-    /// # Errors
-    /// As [`Log::read`].
-    pub fn read_key<T>(
-        &self,
-        at: Location,
-        vouch: impl Fn(&RecordKey<'_>) -> bool,
-        take: impl Fn(&RecordKey<'_>) -> T,
-    ) -> Result<T> {
-        const WHOLE_BYTES_MAX: u32 = 16 << 10;
-        const HEAD_BYTES_MAX: u32 = 72 << 10;
-        if at.len <= WHOLE_BYTES_MAX
-            || self.segment(at.segment).is_none_or(|s| s.bytes() < u64::from(at.offset) + u64::from(at.len))
-        {
-            let buf = self.read(at)?;
-            return buf.key().map(|key| take(&key));
-        }
-        let segment = self
-            .segment(at.segment)
-            .ok_or_else(|| Error::corruption(&self.dir, 0, "a segment is missing"))?;
-        let head = segment.read_head(at, HEAD_BYTES_MAX)?;
-        match RecordKey::decode(&head) {
-            Ok(key) if vouch(&key) => Ok(take(&key)),
-            _ => self.read(at)?.key().map(|key| take(&key)),
-        }
     }
 
     /// The bytes of a record that is not in its file yet; `None` when it has got there meanwhile.

@@ -386,30 +386,6 @@ pub(crate) fn peek(bytes: &[u8]) -> Option<(Seq, usize)> {
     Some((head.seq, len))
 }
 
-/// The part of a record that a listing needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordKey<'a> {
-    /// Namespace id.
-    pub namespace: NamespaceId,
-    /// Key.
-    pub key: &'a [u8],
-    /// Expiry, Unix milliseconds.
-    pub expires_ms: Option<u64>,
-}
-
-impl<'a> RecordKey<'a> {
-    /// Reads the key of the record that `bytes` begin with; they may end behind the key.
-    ///
-    /// # Errors
-    /// [`RecordError`]; the checksum is not looked at.
-    pub fn decode(bytes: &'a [u8]) -> Result<RecordKey<'a>, RecordError> {
-        let mut reader = Reader::new(bytes);
-        let head = Head::decode(&mut reader)?;
-        let key = reader.take(head.key_len).ok_or(RecordError::Short)?;
-        Ok(RecordKey { namespace: head.namespace, key, expires_ms: head.expires_ms })
-    }
-}
-
 struct Head {
     stored_crc: u32,
     seq: Seq,

@@ -11,7 +11,7 @@ use nadb_vfs::File;
 
 use crate::bytes::Reader;
 use crate::checksum::crc32;
-use crate::record::{RecordKey, RecordRef};
+use crate::record::RecordRef;
 use crate::{FORMAT_VERSION, version_error};
 
 /// Bytes of a segment's header; the first frame stands here.
@@ -188,15 +188,6 @@ impl Segment {
         self.verify(bytes, at)
     }
 
-    /// Reads the first bytes of the record at `at`, at most `max`.
-    pub(crate) fn read_head(&self, at: Location, max: u32) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; at.len.min(max) as usize];
-        self.file
-            .read_exact_at(&mut bytes, u64::from(at.offset))
-            .map_err(|e| self.io("reading a record", e).with_offset(u64::from(at.offset)))?;
-        Ok(bytes)
-    }
-
     /// Verifies bytes that stand, or will stand, at `at`.
     pub(crate) fn verify(&self, bytes: Vec<u8>, at: Location) -> Result<RecordBuf> {
         let checked = RecordRef::verify(&bytes, self.uid, at.offset).map(|record| record.len());
@@ -222,14 +213,6 @@ impl RecordBuf {
     /// Never for bytes that were verified; the error keeps callers from having to trust that.
     pub fn record(&self) -> Result<RecordRef<'_>> {
         RecordRef::decode(&self.0).map_err(|e| Error::new(ErrorKind::Corruption, e.to_string()))
-    }
-
-    /// What a listing needs of the record.
-    ///
-    /// # Errors
-    /// As [`RecordBuf::record`].
-    pub fn key(&self) -> Result<RecordKey<'_>> {
-        RecordKey::decode(&self.0).map_err(|e| Error::new(ErrorKind::Corruption, e.to_string()))
     }
 
     /// A part of the record that [`RecordBuf::record`] gave, sharing its memory.

@@ -232,9 +232,12 @@ impl Batch {
         if self.items.is_empty() {
             return Ok(Vec::new());
         }
-        let operations = self.items.into_iter().enumerate().map(|(at, item)| {
-            item.into_operation().map_err(|error| error.with_context(&format!("operation {}", at + 1)))
-        });
+        let count = self.items.len();
+        let operations = self
+            .items
+            .into_iter()
+            .zip(1..)
+            .map(|(item, number)| item.into_operation().map_err(|error| error.in_batch(number, count)));
         let options = WriteOptions::default().with_durability(self.durability);
         self.backend.write(&operations.collect::<Result<Vec<_>>>()?, &options)
     }

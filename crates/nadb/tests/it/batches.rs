@@ -127,3 +127,16 @@ fn merges() {
     assert_eq!(n.incr("k", i64::MAX).unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(n.get("k").unwrap().unwrap(), b"7");
 }
+
+#[test]
+fn a_condition_that_fails_says_which_operation_it_was() {
+    let store = Store::memory().unwrap();
+    let written = store.namespace("a").unwrap().set("there", "v").unwrap();
+    let mut batch = store.batch();
+    batch.set("a", "k", "v");
+    batch.put("a", "there", "w").if_absent();
+    let error = batch.commit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PreconditionFailed { current: Some(written.version) });
+    assert!(error.to_string().starts_with("operation 2 of 2: "), "{error}");
+    assert!(!store.namespace("a").unwrap().contains("k").unwrap());
+}
