@@ -56,7 +56,7 @@ impl Shared {
             // the next write hears of either.
             has_failed = self.maintain_files().is_err();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
-            if elapsed >= self.options.sync_interval || self.options.clock.monotonic() < synced_at {
+            if elapsed >= self.options.sync_interval {
                 let was_active = self.activity.swap(false, Ordering::AcqRel);
                 let _ = self.log.sync_all();
                 if !was_active {
