@@ -27,7 +27,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{Codec, CodecError, Compression, compress, decompress};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{KeyHash, Location, NamespaceId, SegmentId, SegmentUid, Seq, StoreId};
+pub use ids::{BlobId, KeyHash, Location, NamespaceId, Ordinal, Rank, SegmentId, SegmentUid, Seq, StoreId};
 pub use listing::{Listing, ScanRequest};
 pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};

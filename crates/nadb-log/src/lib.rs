@@ -22,6 +22,7 @@ mod record;
 mod recovery;
 mod repair;
 mod replay;
+mod row;
 mod segment;
 mod spare;
 mod sync;
@@ -40,6 +41,7 @@ pub use repair::{
     RepairOptions, RepairOutcome, RepairReport, repair,
 };
 pub use replay::ScanCounts;
+pub use row::{Row, RowCursor, RowMeta};
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.

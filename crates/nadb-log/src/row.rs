@@ -1,0 +1,94 @@
+//! What a segment knows of a key record without reading it: the vocabulary that memtable and footer share.
+//!
+//! Key records are those that say something of a key: values, tombstones, blob references. In the order of writing they are
+//! counted by ordinals, in key order by ranks; key order is (namespace id, key, number).
+
+use nadb_core::{BlobId, NamespaceId, Ordinal, Result, Seq};
+
+use crate::record::{RecordKind, RecordRef};
+
+/// What is known of a key record beside its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowMeta {
+    /// Value, tombstone or blob reference.
+    pub kind: RecordKind,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Where the record begins in the segment's file.
+    pub offset: u32,
+    /// Bytes of the record.
+    pub len: u32,
+    /// Expiry, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// Bytes of the value before any codec; of a blob's value for its reference.
+    pub size: u64,
+    /// When the key came into being, Unix milliseconds.
+    pub created_ms: u64,
+    /// When the record was written, Unix milliseconds.
+    pub updated_ms: u64,
+    /// The blob that a blob reference names.
+    pub blob: Option<BlobId>,
+}
+
+/// A key record as memtable and footer have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// Namespace id.
+    pub namespace: NamespaceId,
+    /// Key.
+    pub key: &'a [u8],
+    /// The rest.
+    pub meta: RowMeta,
+}
+
+impl<'a> Row<'a> {
+    /// The row of a record that stands at `offset`; `None` where it is no key record.
+    #[must_use]
+    pub fn of(record: &RecordRef<'a>, offset: u32) -> Option<Row<'a>> {
+        let (size, blob) = match record.kind {
+            RecordKind::Value => (record.logical_len as u64, None),
+            RecordKind::Tombstone => (0, None),
+            RecordKind::BlobReference => {
+                let (id, size) = record.value.split_first_chunk::<16>()?;
+                (u64::from_le_bytes(size.try_into().ok()?), Some(BlobId(*id)))
+            }
+            _ => return None,
+        };
+        Some(Row {
+            namespace: record.namespace,
+            key: record.key,
+            meta: RowMeta {
+                kind: record.kind,
+                seq: record.seq,
+                offset,
+                len: u32::try_from(record.len()).ok()?,
+                expires_ms: record.expires_ms,
+                size,
+                created_ms: record.created_ms,
+                updated_ms: record.updated_ms,
+                blob,
+            },
+        })
+    }
+}
+
+/// A place in rows that stand in key order, movable both ways: over one run of a memtable, or over a footer.
+pub trait RowCursor {
+    /// Namespace and key of the row under the cursor; `None` before the first and behind the last.
+    fn key(&self) -> Option<(NamespaceId, &[u8])>;
+
+    /// The ordinal of the row under the cursor; where there is none, any number.
+    fn ordinal(&self) -> Ordinal;
+
+    /// Moves to the next row in key order; from before the first to the first.
+    ///
+    /// # Errors
+    /// `Corruption` or `Io`: the cursor has not moved.
+    fn next(&mut self) -> Result<()>;
+
+    /// Moves to the row before in key order; from behind the last to the last.
+    ///
+    /// # Errors
+    /// As [`RowCursor::next`].
+    fn previous(&mut self) -> Result<()>;
+}
