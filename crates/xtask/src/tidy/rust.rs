@@ -20,8 +20,8 @@ const FS_HOMES: [&str; 6] = [
 ];
 /// Where `memmap2` may be named.
 const MMAP_HOMES: [&str; 1] = ["crates/nadb-vfs/"];
-/// Packages whose root need not forbid unsafe code.
-const UNSAFE_HOMES: [&str; 1] = ["crates/nadb-vfs/"];
+/// Packages whose root may deny unsafe code instead of forbidding it, so that a small module can expect it with a reason.
+const UNSAFE_HOMES: [&str; 2] = ["crates/nadb-index/", "crates/nadb-vfs/"];
 
 /// All rules about one file.
 pub(super) fn check(source: &Source<'_>) -> Vec<Finding> {
@@ -114,11 +114,15 @@ fn mappings(source: &Source<'_>) -> Vec<Finding> {
 
 fn unsafe_code(source: &Source<'_>) -> Option<Finding> {
     let root = source.path.ends_with("src/lib.rs") || source.path.ends_with("src/main.rs");
-    if !root || UNSAFE_HOMES.iter().any(|home| source.path.starts_with(home)) {
+    if !root || source.code.contains("#![forbid(unsafe_code)]") {
         return None;
     }
-    let forbidden = source.code.contains("#![forbid(unsafe_code)]");
-    (!forbidden).then(|| Finding::new(source.path, 1, "a crate's root says #![forbid(unsafe_code)]"))
+    if !UNSAFE_HOMES.iter().any(|home| source.path.starts_with(home)) {
+        return Some(Finding::new(source.path, 1, "a crate's root says #![forbid(unsafe_code)]"));
+    }
+    let denied = source.code.contains("#![deny(unsafe_code)]");
+    (!denied)
+        .then(|| Finding::new(source.path, 1, "the root of a home of unsafe code says #![deny(unsafe_code)]"))
 }
 
 fn is_test_or_example(path: &str) -> bool {
@@ -200,6 +204,19 @@ mod tests {
         assert_eq!(lines_found("crates/nadb/src/lib.rs", "mod a;\n"), [1]);
         assert_eq!(lines_found("crates/nadb/src/lib.rs", "// #![forbid(unsafe_code)]\n"), [1]);
         assert_eq!(lines_found("crates/nadb/src/lib.rs", "#![forbid(unsafe_code)]\n"), [0; 0]);
-        assert_eq!(lines_found("crates/nadb-vfs/src/lib.rs", "mod a;\n"), [0; 0]);
+    }
+
+    #[test]
+    fn only_a_home_of_unsafe_code_may_deny_it() {
+        for home in ["crates/nadb-index/src/lib.rs", "crates/nadb-vfs/src/lib.rs"] {
+            assert_eq!(lines_found(home, "#![deny(unsafe_code)]\n"), [0; 0]);
+            assert_eq!(lines_found(home, "#![forbid(unsafe_code)]\n"), [0; 0]);
+            assert_eq!(lines_found(home, "mod a;\n"), [1]);
+            assert_eq!(lines_found(home, "#![warn(unsafe_code)]\n"), [1]);
+            assert_eq!(lines_found(home, "// #![deny(unsafe_code)]\n"), [1]);
+        }
+        for root in ["crates/nadb/src/lib.rs", "crates/nadb-cli/src/main.rs", "benches/src/lib.rs"] {
+            assert_eq!(lines_found(root, "#![deny(unsafe_code)]\n"), [1]);
+        }
     }
 }
