@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::mapping::Mapping;
+
 /// A file system as seen by one store.
 ///
 /// All paths are those the caller made from its store directory; an implementation may treat them as opaque. Every method
@@ -137,6 +139,40 @@ pub trait File: Debug + Send + Sync + 'static {
             }
         }
         Ok(())
+    }
+
+    /// The first `len` bytes of the file as memory; 0 maps nothing.
+    ///
+    /// Only bytes that nobody will write again and that will not be cut off may be mapped: those of a sealed segment or
+    /// of a blob. Appending behind them, renaming and removing the file are fine (but Windows cuts no file while any of it
+    /// is mapped). What breaks this rule may show as bytes that change while they are looked at, which is undefined
+    /// behaviour.
+    ///
+    /// Where [`File::can_map`] says so, nothing is read now: the system reads the bytes when they are touched, and has no
+    /// way to report an error then. A bad disk, or somebody who shortens the file, ends the process with a signal
+    /// (SIGBUS). Who cannot accept that uses positioned reads. Elsewhere, and by default, all the bytes are read now and
+    /// kept as a copy.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the file is shorter, [`io::ErrorKind::OutOfMemory`] when there is no room,
+    /// [`io::ErrorKind::Unsupported`] and others where the system cannot map this file; there is no silent copy then. A
+    /// copy also fails as [`File::read_at`].
+    fn map(&self, len: u64) -> io::Result<Mapping> {
+        // Nothing is allocated for bytes that are not there.
+        if self.len()? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len)?;
+        bytes.resize(len, 0);
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(Mapping::from(bytes))
+    }
+
+    /// Whether [`File::map`] maps. Where it would copy, positioned reads of what is needed are the better way.
+    fn can_map(&self) -> bool {
+        false
     }
 
     /// Writes all of `buf` at `offset`.

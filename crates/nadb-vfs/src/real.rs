@@ -1,7 +1,8 @@
 //! The real file system: a thin layer over `std::fs`.
 //!
-//! It promises what the traits say and adds nothing: no caching, no retries. Locks are those of the operating system, so
-//! they exclude other processes as well as other handles of this one. It leaves file names and formats to others.
+//! It promises what the traits say and adds nothing: no caching, no retries, no copy where a map was asked for. Locks are
+//! those of the operating system, so they exclude other processes as well as other handles of this one. It leaves file
+//! names and formats to others.
 
 // This module is the home of `std::fs` for store files; everything else goes through the traits.
 #![allow(
@@ -15,7 +16,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use memmap2::MmapOptions;
+
 use crate::fs::{DirEntry, File, FileLock, Fs, LockError};
+use crate::mapping::Mapping;
 
 /// Longest owner text that is read back from a lock file: a foreign file under that name may be of any size.
 const OWNER_BYTES_MAX: usize = 4096;
@@ -123,6 +127,40 @@ impl File for RealFile {
     fn sync_all(&self) -> io::Result<()> {
         self.file.sync_all()
     }
+
+    fn map(&self, len: u64) -> io::Result<Mapping> {
+        // The system maps pages that the file does not have, and raises a signal when they are touched.
+        if self.len()? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match usize::try_from(len) {
+            Ok(0) => Ok(Mapping::from(Vec::new())),
+            Ok(len) => map(&self.file, len),
+            Err(_) => Err(io::ErrorKind::OutOfMemory.into()),
+        }
+    }
+
+    fn can_map(&self) -> bool {
+        true
+    }
+}
+
+/// Maps the first `len` bytes, shared and only for reading. INVARIANT: the file has them.
+#[expect(unsafe_code, reason = "the system cannot promise that a mapped file stays as it is; the store does")]
+fn map(file: &fs::File, len: usize) -> io::Result<Mapping> {
+    // SAFETY: memmap2 asks that the file is not modified under the map, neither in this process nor by another.
+    // - Written: `File::map` allows only bytes that nobody will write again, and the engine maps only sealed segments and
+    //   blobs. A file that ever held a frame is only unlinked, or shortened behind its last verified frame before it is
+    //   sealed; it is never rewritten or recycled. A blob is written once, before anything refers to it.
+    // - Shortened: for the same reason never to less than `len`, which the caller compared with the file's length. If
+    //   somebody does it all the same, touching the lost pages ends the process; no other memory is read.
+    // - Appended to: the slice ends at `len`, and what comes behind, even in the same page, is never looked at.
+    // - Unlinked, renamed, closed: the map holds the file's content by itself; the handle is needed for this call alone.
+    // - By another process: the store's lock admits one that writes, bound by the same rules, and the others only read.
+    //   A program that writes into a store's files without the lock is beyond what any map can withstand.
+    // The rest is memmap2's own: it refuses a `len` above `isize::MAX`, and whatever the system refuses.
+    let mmap = unsafe { MmapOptions::new().len(len).map(file) }?;
+    Ok(Mapping::mapped(mmap))
 }
 
 fn open(options: &OpenOptions, path: &Path) -> io::Result<Arc<dyn File>> {

@@ -4,6 +4,7 @@
 
 mod crash;
 mod faults;
+mod mapping;
 mod random;
 mod suite;
 

@@ -5,11 +5,14 @@ use std::path::Path;
 
 use nadb_vfs::{DirEntry, Fs, LockError, MemFs, RealFs, SimFs};
 
+use crate::mapping;
+
 /// Runs the suite in the existing directory `root`.
 fn check(fs: &dyn Fs, root: &Path) {
     directories(fs, &root.join("directories"));
     files(fs, &root.join("files"));
     lengths(fs, &root.join("lengths"));
+    mapping::check(fs, &root.join("mappings"));
     names(fs, &root.join("names"));
     locks(fs, &root.join("locks"));
 }

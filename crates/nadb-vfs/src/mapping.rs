@@ -1,0 +1,222 @@
+//! A file's bytes in memory, and slices of them that keep them there.
+//!
+//! What it promises: bytes that stay where they are until the last handle and the last slice are gone, slices that cost
+//! no copy, and a count of the slices that readers on many threads do not contend for. What it leaves to others: which
+//! bytes may be mapped (see [`File::map`](crate::File::map)), and when a file may go.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+/// How many counts share the pins of one mapping. More threads than this share counts, which is slow, never wrong.
+const STRIPES: usize = 16;
+
+/// The first bytes of a file, readable without a call to the system.
+///
+/// A clone is another handle to the same bytes. A mapping needs no open file and no name: it outlives both. The memory
+/// goes with the last handle or slice, on the thread that drops it.
+#[derive(Clone)]
+pub struct Mapping {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    memory: Arc<Memory>,
+    /// INVARIANT: held here, each for as long as there is a handle, and by slices, once each; by nobody else.
+    stripes: [Arc<Stripe>; STRIPES],
+}
+
+/// One of the counts: that of the `Arc` around it.
+///
+/// The alignment reaches from the value to its counts, which stand before it in the same allocation: no two stripes'
+/// counts share a cache line, nor a pair of lines that the processor fetches together.
+#[repr(align(128))]
+struct Stripe {
+    memory: Arc<Memory>,
+}
+
+enum Memory {
+    Mapped(Mmap),
+    /// A copy, where there is no file of the operating system or nothing to map.
+    Copied(Vec<u8>),
+}
+
+/// A part of the mapping's bytes, and the pin that keeps them.
+struct Pinned {
+    stripe: Arc<Stripe>,
+    range: Range<usize>,
+}
+
+/// How the bytes of a mapping are going to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// From the front to the back: read far ahead.
+    Sequential,
+    /// Here and there: do not read ahead.
+    Random,
+    /// Soon: begin to read all of it now.
+    WillNeed,
+}
+
+impl Mapping {
+    pub(crate) fn mapped(mmap: Mmap) -> Self {
+        Mapping::over(Memory::Mapped(mmap))
+    }
+
+    fn over(memory: Memory) -> Self {
+        let memory = Arc::new(memory);
+        let stripes = std::array::from_fn(|_| Arc::new(Stripe { memory: Arc::clone(&memory) }));
+        Mapping { shared: Arc::new(Shared { memory, stripes }) }
+    }
+
+    /// All the bytes, exactly as many as were asked for.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.shared.memory.bytes()
+    }
+
+    /// The bytes of `range` without copying them; `None` when it is not wholly inside, or ends before it begins.
+    ///
+    /// The slice pins the mapping, also when it is empty. Its clones and their parts belong to the same pin, which ends
+    /// when the last of them is dropped.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        self.bytes().get(range.clone())?;
+        let stripe = Arc::clone(&self.shared.stripes[own_stripe() % STRIPES]);
+        Some(Bytes::from_owner(Pinned { stripe, range }))
+    }
+
+    /// How many slices are alive.
+    ///
+    /// The counts are read one after the other. While others may call [`Mapping::slice`], the sum is an estimate: it
+    /// may miss a slice that is being made, and may even be 0 though at every moment some slice was alive. Once nobody
+    /// can call it any more (no other thread can reach a handle, and every call that had begun was seen to end), pins
+    /// only end: then the sum is never below the number of slices that are alive when it returns, and 0 is final.
+    /// All reads through the pins that had ended happen before the return.
+    #[must_use]
+    pub fn pins(&self) -> usize {
+        // Each count has the mapping's own share in it.
+        let pins = self.shared.stripes.iter().map(|stripe| Arc::strong_count(stripe) - 1).sum();
+        // An `Arc` gives its share back with release order, but asking for the count orders nothing.
+        fence(Ordering::Acquire);
+        pins
+    }
+
+    /// Tells the system how the bytes are going to be read. It changes no byte, and nothing at all where the system has
+    /// no such call or the bytes are a copy.
+    ///
+    /// # Errors
+    /// Whatever the system answers; the mapping stays usable.
+    pub fn advise(&self, advice: Advice) -> io::Result<()> {
+        match &*self.shared.memory {
+            Memory::Mapped(mmap) => advise(mmap, advice),
+            Memory::Copied(_) => Ok(()),
+        }
+    }
+}
+
+/// A mapping of bytes that were read, for file systems that have nothing to map.
+impl From<Vec<u8>> for Mapping {
+    fn from(bytes: Vec<u8>) -> Self {
+        Mapping::over(Memory::Copied(bytes))
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("len", &self.bytes().len()).field("pins", &self.pins()).finish()
+    }
+}
+
+impl Memory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::Mapped(mmap) => mmap,
+            Memory::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Pinned {
+    fn as_ref(&self) -> &[u8] {
+        // `slice` has looked, and the memory never changes its length.
+        self.stripe.memory.bytes().get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// The stripe of the calling thread. They are given out in turn, so that up to [`STRIPES`] threads that start together
+/// share none.
+fn own_stripe() -> usize {
+    const NONE: usize = usize::MAX;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<usize> = const { Cell::new(NONE) };
+    }
+    OWN.with(|own| {
+        if own.get() == NONE {
+            own.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+        }
+        own.get()
+    })
+}
+
+#[cfg(unix)]
+fn advise(mmap: &Mmap, advice: Advice) -> io::Result<()> {
+    mmap.advise(match advice {
+        Advice::Sequential => memmap2::Advice::Sequential,
+        Advice::Random => memmap2::Advice::Random,
+        Advice::WillNeed => memmap2::Advice::WillNeed,
+    })
+}
+
+#[cfg(not(unix))]
+fn advise(_mmap: &Mmap, _advice: Advice) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_as_far_apart_as_their_stripes_are_aligned() {
+        let mapping = Mapping::from(vec![]);
+        let mut places: Vec<usize> =
+            mapping.shared.stripes.iter().map(|stripe| Arc::as_ptr(stripe).addr()).collect();
+        places.sort_unstable();
+        assert!(places.iter().all(|place| place % 128 == 0));
+        // Between two values there is at least one whole count's line.
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 256));
+    }
+
+    #[test]
+    fn a_thread_keeps_to_one_stripe() {
+        let mapping = Mapping::from(vec![1, 2, 3]);
+        let slices: Vec<Bytes> = (0..10).filter_map(|_| mapping.slice(1..2)).collect();
+        let counts = || mapping.shared.stripes.iter().map(|stripe| Arc::strong_count(stripe) - 1);
+        assert_eq!((counts().max(), counts().sum::<usize>()), (Some(10), 10));
+        drop(slices);
+        assert_eq!(counts().sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn threads_in_turn_take_all_stripes() {
+        let mapping = Mapping::from(vec![1]);
+        // Other tests may take numbers in between, but none can take this many.
+        let slice = |_| {
+            std::thread::spawn({
+                let mapping = mapping.clone();
+                move || mapping.slice(0..1)
+            })
+        };
+        let slices: Vec<_> = (0..100 * STRIPES).map(|n| slice(n).join().unwrap()).collect();
+        assert!(mapping.shared.stripes.iter().all(|stripe| Arc::strong_count(stripe) > 1));
+        assert_eq!(mapping.pins(), slices.len());
+    }
+}
