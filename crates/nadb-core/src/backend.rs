@@ -4,10 +4,11 @@
 //! generic convenience to the facade, and how records are kept to the backend.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::{
-    Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome, RecoveryReport,
-    Result, ScanRequest, SegmentInfo, Stats, Value, VerifyReport, WriteBatch,
+    BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome,
+    RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, Value, VerifyReport, WriteBatch,
 };
 
 /// How a batch is written, beside what it says.
@@ -125,7 +126,8 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// The values of several keys of a namespace, in the order of `keys`, which may repeat. Each is as good as a
-    /// [`get`](Backend::get) of its own, and the default does just that; a backend over a network does it in one go.
+    /// [`get`](Backend::get) of its own, and the default does just that; a backend over a network does it in one go, and one
+    /// that has snapshots gives all of them as of one moment.
     ///
     /// # Errors
     /// As [`get`](Backend::get), the first that happens.
@@ -184,6 +186,15 @@ pub trait Backend: Send + Sync + 'static {
         Err(self.capabilities().unsupported(Feature::Segments.name()))
     }
 
+    /// The store as it is now, for as long as it is held: what is written afterwards does not show in it. Optional:
+    /// [`Feature::Snapshots`].
+    ///
+    /// # Errors
+    /// `Unsupported`; `Unavailable`, `Closed`.
+    fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
+        Err(self.capabilities().unsupported(Feature::Snapshots.name()))
+    }
+
     /// Reads and checks everything that is stored. Optional: [`Feature::Verify`].
     ///
     /// # Errors
@@ -210,8 +221,6 @@ impl fmt::Debug for dyn Backend {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{Error, ErrorKind};
 
@@ -271,6 +280,7 @@ mod tests {
         check(backend.flush().err(), "flush");
         check(backend.stats().err(), "stats");
         check(backend.segments().err(), "segments");
+        check(backend.snapshot().err(), "snapshots");
         check(backend.verify().err(), "verify");
         check(backend.recovery().err(), "recovery");
         assert_eq!(format!("{backend:?}"), "Backend(\"least\")");

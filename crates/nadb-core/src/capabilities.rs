@@ -30,6 +30,8 @@ pub enum Feature {
     Verify,
     /// [`Backend::recovery`](crate::Backend::recovery).
     Recovery,
+    /// [`Backend::snapshot`](crate::Backend::snapshot).
+    Snapshots,
     /// Merges by operators that the user wrote; those of NADB work everywhere.
     CustomMerges,
 }
@@ -42,6 +44,7 @@ impl Feature {
         Feature::Segments,
         Feature::Verify,
         Feature::Recovery,
+        Feature::Snapshots,
         Feature::CustomMerges,
     ];
 
@@ -54,6 +57,7 @@ impl Feature {
             Feature::Segments => "segments",
             Feature::Verify => "verify",
             Feature::Recovery => "recovery",
+            Feature::Snapshots => "snapshots",
             Feature::CustomMerges => "custom merges",
         }
     }

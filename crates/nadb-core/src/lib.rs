@@ -18,6 +18,7 @@ mod listing;
 mod merge;
 mod meta;
 mod report;
+mod snapshot;
 mod value;
 mod write;
 
@@ -32,6 +33,7 @@ pub use listing::{Listing, ScanRequest};
 pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
 pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+pub use snapshot::BackendSnapshot;
 pub use value::Value;
 pub use write::{
     Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, TagsUpdate, WriteBatch,

@@ -1,6 +1,7 @@
 //! What a backend says of itself: namespaces, segments, counts, what opening and verification found.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A namespace and how many keys it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +29,10 @@ pub enum SegmentState {
     Spare,
     /// Takes the writes.
     Active,
-    /// Full; only read.
+    /// Full, and not sealed yet.
     Full,
+    /// Has its footer and never changes.
+    Sealed,
 }
 
 /// One segment.
@@ -44,6 +47,8 @@ pub struct SegmentInfo {
     pub state: SegmentState,
     /// Bytes of the file that hold frames, with the header.
     pub bytes: u64,
+    /// Bytes of its footer, once it is sealed.
+    pub footer_bytes: u64,
     /// Records in it, of every kind.
     pub records: u64,
     /// Records that are the newest of their keys.
@@ -65,6 +70,7 @@ impl SegmentInfo {
             path: path.into(),
             state,
             bytes: 0,
+            footer_bytes: 0,
             records: 0,
             live_records: 0,
             live_bytes: 0,
@@ -112,6 +118,24 @@ pub struct Stats {
     pub durable_seq: u64,
     /// RAM of the key index, in bytes.
     pub index_bytes: u64,
+    /// RAM of the records of segments that are not sealed, and of damaged footers, in bytes.
+    pub memtable_bytes: u64,
+    /// RAM of the bitmaps that say which records are live, in bytes.
+    pub live_set_bytes: u64,
+    /// Full segments that wait to be sealed.
+    pub unsealed_segments: u64,
+    /// Segments sealed since the store was opened.
+    pub seals: u64,
+    /// Times that a write waited because too many segments were waiting to be sealed.
+    pub seal_waits: u64,
+    /// Views that are open: snapshots, scans, reads of several keys.
+    pub views: u64,
+    /// How long the oldest of them has been open.
+    pub oldest_view: Option<Duration>,
+    /// Records that are not live any more and that an open view may still show.
+    pub remembered_deaths: u64,
+    /// RAM of where those records stand, in bytes.
+    pub versions_bytes: u64,
     /// Write batches (single writes included) since the store was opened.
     pub batches: u64,
     /// Operations in them.
@@ -146,6 +170,8 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// The last sequence number that was kept.
     pub last_seq: u64,
+    /// What is damaged and was made up for, one sentence each; nothing was lost by it.
+    pub warnings: Vec<String>,
 }
 
 /// What a verification read; it found nothing wrong, for anything wrong is an error.

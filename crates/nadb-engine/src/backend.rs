@@ -1,14 +1,14 @@
 //! The engine as a [`Backend`]: what it can do, and each verb handed on.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use nadb_core::{
-    Backend, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome,
-    RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, VerifyReport,
+    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo,
+    Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, VerifyReport,
     WriteBatch, WriteOptions,
 };
 
-use crate::{Engine, Scan};
+use crate::{Engine, Snapshot};
 
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
     let mut capabilities = Capabilities::new("engine");
@@ -76,6 +76,14 @@ impl Backend for Engine {
         Engine::segments(self)
     }
 
+    fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        Engine::get_many(self, namespace, keys)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
+        Ok(Arc::new(Engine::snapshot(self)?))
+    }
+
     fn verify(&self) -> Result<VerifyReport> {
         Engine::verify(self)
     }
@@ -85,12 +93,36 @@ impl Backend for Engine {
     }
 }
 
-impl Listing for Scan {
-    fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
-        self.take_key().map(Ok)
+impl BackendSnapshot for Snapshot {
+    fn version(&self) -> u64 {
+        Snapshot::version(self)
     }
 
-    fn next_key_back(&mut self) -> Option<Result<Vec<u8>>> {
-        self.take_key_back().map(Ok)
+    fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        Snapshot::get(self, namespace, key)
+    }
+
+    fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        Snapshot::get_entry(self, namespace, key)
+    }
+
+    fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
+        Snapshot::metadata(self, namespace, key)
+    }
+
+    fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        Snapshot::contains(self, namespace, key)
+    }
+
+    fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        Snapshot::get_many(self, namespace, keys)
+    }
+
+    fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
+        Ok(Box::new(Snapshot::scan(self, namespace, request.into_bounds())?))
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>> {
+        Snapshot::namespaces(self)
     }
 }

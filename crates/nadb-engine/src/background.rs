@@ -24,12 +24,18 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
 }
 
 impl Shared {
-    /// After a write: the first one since the thread looked wakes it, and one that half fills a segment.
+    /// Wakes the thread, whatever it waits for.
+    pub(crate) fn wake_background(&self) {
+        drop(self.wake.lock());
+        self.woken.notify_one();
+    }
+
+    /// After a write: the first one since the thread looked wakes it, and one that half fills or fills a segment.
     pub(crate) fn note_activity(&self) {
-        if !self.activity.swap(true, Ordering::AcqRel) || self.log.is_spare_due() {
+        let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
+        if !self.activity.swap(true, Ordering::AcqRel) || is_due {
             // The lock is what the thread holds while it looks, so that the call is not lost.
-            drop(self.wake.lock());
-            self.woken.notify_one();
+            self.wake_background();
         }
     }
 
@@ -41,7 +47,8 @@ impl Shared {
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
-                if !wake.must_stop && (has_failed || !self.log.is_spare_due()) {
+                let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
+                if !wake.must_stop && (has_failed || !is_due) {
                     if self.is_quiet() {
                         self.woken.wait(&mut wake);
                     } else {
@@ -54,7 +61,8 @@ impl Shared {
             }
             // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
             // the next write hears of either.
-            has_failed = self.maintain_files().is_err();
+            has_failed = self.maintain_files().and_then(|()| self.seal_next()).is_err();
+            let _ = self.keyspace.purge_dropped();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
                 let was_active = self.activity.swap(false, Ordering::AcqRel);
@@ -69,7 +77,10 @@ impl Shared {
 
     /// Whether the thread has nothing to do until the next write.
     fn is_quiet(&self) -> bool {
-        !self.activity.load(Ordering::Acquire) && self.log.is_marked()
+        !self.activity.load(Ordering::Acquire)
+            && self.log.is_marked()
+            && self.log.unsealed_count() == 0
+            && self.keyspace.namespaces.dropped().is_empty()
     }
 
     pub(crate) fn maintain_files(&self) -> Result<()> {

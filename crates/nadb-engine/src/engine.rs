@@ -12,11 +12,14 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use crate::background;
 use crate::inflight::InFlight;
-use crate::keyspace::{Changes, Keyspace};
+use crate::keyspace::{Keyspace, Write};
+use crate::namespaces::Namespace;
 use crate::options::Options;
-use crate::read::Scan;
 use crate::replay::Replay;
 use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+use crate::scan::Scan;
+use crate::sealing::Sealing;
+use crate::snapshot::Snapshot;
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -56,17 +59,20 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) operations: AtomicU64,
     pub(crate) gets: AtomicU64,
+    pub(crate) seals: AtomicU64,
+    pub(crate) seal_waits: AtomicU64,
 }
 
 /// One open store.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) log: Log<Arc<Changes>>,
+    pub(crate) log: Log<Arc<Write>>,
     pub(crate) keyspace: Arc<Keyspace>,
     pub(crate) options: Options,
     pub(crate) dir: PathBuf,
     pub(crate) in_flight: InFlight,
     pub(crate) counters: Counters,
+    pub(crate) sealing: Sealing,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -91,13 +97,14 @@ impl Engine {
             segment_size: options.memtable_size,
             buffer_size: options.buffer_size,
             create: options.create,
+            read_mode: options.read_mode,
             clock: Arc::clone(&options.clock),
             entropy: Arc::clone(&options.entropy),
         };
         let mut replay = Replay::new(&keyspace);
         let publisher = Arc::clone(&keyspace);
         let log = Log::open(fs, dir, log_options, &mut replay, publisher)?;
-        replay.finish()?;
+        replay.finish(log.published_seq())?;
         let recovered = log.recovered();
         let mut recovery = RecoveryReport::default();
         recovery.created = recovered.created;
@@ -107,6 +114,7 @@ impl Engine {
         recovery.records = recovered.counts.records;
         recovery.cut_bytes = recovered.cut_bytes;
         recovery.last_seq = recovered.last_seq.0;
+        recovery.warnings.clone_from(&recovered.warnings);
         let background = options.background;
         let shared = Arc::new(Shared {
             log,
@@ -115,6 +123,7 @@ impl Engine {
             dir: dir.to_path_buf(),
             in_flight: InFlight::new(),
             counters: Counters::default(),
+            sealing: Sealing::default(),
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -140,7 +149,8 @@ impl Engine {
     /// # Errors
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
-        self.handle.shared.get(namespace, key)
+        let shared = &self.handle.shared;
+        shared.find_visible(namespace, key)?.map(|found| shared.value(&found)).transpose()
     }
 
     /// Value and metadata of a key; `None` when it is absent or expired.
@@ -148,7 +158,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
-        self.handle.shared.get_entry(namespace, key)
+        let shared = &self.handle.shared;
+        shared.find_visible(namespace, key)?.map(|found| shared.entry(&found)).transpose()
     }
 
     /// The metadata of a key; `None` when it is absent or expired.
@@ -156,7 +167,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
-        self.handle.shared.metadata(namespace, key)
+        let shared = &self.handle.shared;
+        shared.find_visible(namespace, key)?.map(|found| shared.metadata(&found)).transpose()
     }
 
     /// Whether a key is there.
@@ -164,15 +176,32 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
-        self.handle.shared.contains(namespace, key)
+        Ok(self.handle.shared.find_visible(namespace, key)?.is_some())
     }
 
-    /// The live records of a key range in key order. Keys are sorted in memory when it is called.
+    /// The values of several keys, all as of one moment, in the order of `keys`.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        self.snapshot()?.get_many(namespace, keys)
+    }
+
+    /// The store as of now, for as long as it is held: what is written afterwards does not show.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.handle.shared.check_open_to_read()?;
+        Ok(Snapshot::new(&self.handle.shared))
+    }
+
+    /// The live records of a key range as of now, in key order.
     ///
     /// # Errors
     /// As [`Engine::get`].
     pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
-        self.handle.shared.scan(namespace, range)
+        self.snapshot()?.scan(namespace, range)
     }
 
     /// All namespaces in order of their names.
@@ -181,14 +210,11 @@ impl Engine {
     /// `Closed`.
     pub fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         self.handle.shared.check_open_to_read()?;
-        let info = |n: &Arc<crate::keyspace::Namespace>| {
-            NamespaceInfo::new(n.name.clone(), n.keys.load(Ordering::Relaxed))
-        };
-        Ok(self.handle.shared.keyspace.namespaces().iter().map(info).collect())
+        let info = |n: &Arc<Namespace>| NamespaceInfo::new(n.name.clone(), n.keys.load(Ordering::Relaxed));
+        Ok(self.handle.shared.keyspace.namespaces.all().iter().map(info).collect())
     }
 
-    /// Drops a namespace with all its keys, in one step; says whether it was there. Takes time with the number of keys in
-    /// the store.
+    /// Drops a namespace with all its keys, in one step; says whether it was there. Takes time with the number of its keys.
     ///
     /// # Errors
     /// As [`Engine::write`].
@@ -246,7 +272,7 @@ impl Engine {
     }
 
     /// Does once what the background thread does: hands buffered frames to the operating system, syncs, prepares a segment,
-    /// and writes an end mark when nothing was written since the last time.
+    /// seals those that are full, and writes an end mark when nothing was written since the last time.
     ///
     /// # Errors
     /// As [`Engine::flush`].
@@ -255,6 +281,8 @@ impl Engine {
         let _open = shared.check_open()?;
         shared.maintain_files()?;
         shared.log.sync_all()?;
+        shared.seal_all()?;
+        shared.keyspace.purge_dropped()?;
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
     }
 }
@@ -307,12 +335,24 @@ impl Shared {
         let log = self.log.counters();
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let mut stats = Stats::default();
-        stats.keys = self.keyspace.index.len();
-        stats.namespaces = self.keyspace.namespaces().len() as u64;
+        stats.keys = self.keyspace.namespaces.all().iter().map(|n| load(&n.keys)).sum();
+        stats.namespaces = self.keyspace.namespaces.all().len() as u64;
         stats.segments = segments.len() as u64;
         stats.log_bytes = segments.iter().map(|segment| segment.bytes()).sum();
-        stats.live_bytes = segments.iter().map(|segment| segment.counts()[2]).sum();
-        stats.records = segments.iter().map(|segment| segment.counts()[0]).sum();
+        stats.records = segments.iter().map(|segment| segment.records()).sum();
+        for slot in self.keyspace.slots().iter() {
+            stats.live_bytes += slot.live.live_bytes();
+            stats.remembered_deaths += slot.live.deaths() as u64;
+            stats.live_set_bytes += slot.live.memory_bytes() as u64;
+            stats.memtable_bytes += slot.rows().memory_bytes() as u64;
+        }
+        let (views, oldest) = self.keyspace.views.open();
+        stats.views = views as u64;
+        stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
+        stats.versions_bytes = self.keyspace.versions.memory_bytes() as u64;
+        stats.unsealed_segments = self.log.unsealed_count() as u64;
+        stats.seals = load(&self.counters.seals);
+        stats.seal_waits = load(&self.counters.seal_waits);
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;
         stats.durable_seq = self.log.durable_seq().0;
@@ -331,16 +371,21 @@ impl Shared {
         self.check_open_to_read()?;
         let (segments, active, spare) = self.log.segments();
         let info = |segment: &Arc<nadb_log::Segment>| {
-            let [records, live_records, live_bytes] = segment.counts();
+            let live = self.keyspace.slot(segment.id());
+            let live = live.as_ref().map_or((0, 0), |slot| (slot.live.live_count(), slot.live.live_bytes()));
             let range = segment.seq_range();
             let state = match Some(segment.id()) {
                 id if id == active => SegmentState::Active,
                 id if id == spare => SegmentState::Spare,
+                _ if segment.is_sealed() => SegmentState::Sealed,
                 _ => SegmentState::Full,
             };
             let mut info = SegmentInfo::new(segment.id().0, segment.path(), state);
             info.bytes = segment.bytes();
-            (info.records, info.live_records, info.live_bytes) = (records, live_records, live_bytes);
+            info.records = segment.records();
+            (info.live_records, info.live_bytes) = live;
+            info.footer_bytes =
+                segment.extent().map_or(0, |extent| u64::from(extent.file_len - extent.frames_end));
             info.first_seq = range.map(|(first, _)| first.0);
             info.last_seq = range.map(|(_, last)| last.0);
             info

@@ -1,65 +1,67 @@
-//! What the store knows of its keys: the index, the namespaces, the highest time that was trusted. Changed by publication
-//! alone, in sequence order, and rebuilt by replay.
+//! What the store knows of its keys: the index, the segments with their live rows, the namespaces, the highest time that was
+//! trusted. Changed by publication alone, in sequence order, and rebuilt by opening.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use nadb_core::limits::NAMESPACE_ID_MAX;
-use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Result, guard};
-use nadb_index::KeyIndex;
-use nadb_log::{Placed, Publish, RecordBuf, RecordRef, Segment};
-use parking_lot::RwLock;
+use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
+use nadb_index::{KeyIndex, Published, VersionTable};
+use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment};
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-/// One namespace.
-#[derive(Debug)]
-pub(crate) struct Namespace {
-    pub(crate) id: NamespaceId,
-    pub(crate) name: String,
-    pub(crate) keys: AtomicU64,
-    /// Writers hold it shared from looking the namespace up until their write is visible; a drop holds it alone.
-    pub(crate) gate: RwLock<()>,
-    pub(crate) is_dropped: AtomicBool,
-}
+use crate::namespaces::{Namespace, Namespaces};
+use crate::slot::{Slot, SlotTable};
+use crate::view::{Views, ViewsState};
 
-impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: &str) -> Namespace {
-        Namespace {
-            id,
-            name: name.to_owned(),
-            keys: AtomicU64::new(0),
-            gate: RwLock::new(()),
-            is_dropped: AtomicBool::new(false),
-        }
-    }
-}
+/// Frames with at most this many keys are published under the lock under which views are taken, so that nothing need be
+/// remembered while no view is open. Taking a view waits at most that long.
+const KEYS_UNDER_LOCK: usize = 64;
 
-/// Index, namespaces, time.
+/// Index, segments, namespaces, time.
 #[derive(Debug)]
 pub(crate) struct Keyspace {
     pub(crate) index: KeyIndex,
+    /// Places that were displaced while a view was open that needs them.
+    pub(crate) versions: VersionTable<Arc<Slot>>,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) views: Views,
+    slots: Published<SlotTable>,
     hash_seed: AtomicU64,
-    by_name: RwLock<BTreeMap<String, Arc<Namespace>>>,
-    next_namespace: AtomicU32,
     /// Nothing that expired at or before this is visible, whatever the wall clock shows.
     time_mark_ms: AtomicU64,
+    /// Held while the keys of dropped namespaces are taken out.
+    purging: Mutex<()>,
 }
 
-/// Where the record stands that a change displaces, and the segment that counts it as live.
+/// Where the record stands that a change displaces.
 #[derive(Debug, Clone)]
 pub(crate) struct Displaced {
     pub(crate) at: Location,
-    pub(crate) segment: Arc<Segment>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) ordinal: Ordinal,
 }
 
-/// What a frame does to one key: `new` is the offset in the body and the length of the key's last record in it.
+/// The last record that a frame has of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NewRecord {
+    /// Its offset in the body.
+    pub(crate) at: u32,
+    /// Its length.
+    pub(crate) len: u32,
+    /// Which of the frame's key records it is.
+    pub(crate) row: u32,
+    /// Whether the key is there afterwards: not where it is a tombstone.
+    pub(crate) is_live: bool,
+}
+
+/// What a frame does to one key.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyChange {
     pub(crate) hash: KeyHash,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) old: Option<Displaced>,
-    pub(crate) new: Option<(u32, u32)>,
+    pub(crate) new: Option<NewRecord>,
 }
 
 /// What a frame does.
@@ -70,36 +72,49 @@ pub(crate) struct Changes {
     pub(crate) keys: SmallVec<[KeyChange; 1]>,
 }
 
-impl Publish<Arc<Changes>> for Keyspace {
-    fn publish(&self, changes: Arc<Changes>, placed: Placed, segment: &Arc<Segment>) {
-        for namespace in &changes.created {
-            self.by_name.write().insert(namespace.name.clone(), Arc::clone(namespace));
+/// A frame and what it does.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) body: FrameBody,
+    pub(crate) changes: Changes,
+}
+
+impl Publish<Arc<Write>> for Keyspace {
+    fn publish(&self, write: Arc<Write>, placed: Placed, segment: &Arc<Segment>) {
+        let slot = self.slot_for(segment);
+        let first = slot.append(&write.body, &placed);
+        let frame = Frame { changes: &write.changes, placed, slot: &slot, first };
+        let mut views = self.views.lock();
+        if write.changes.keys.len() <= KEYS_UNDER_LOCK {
+            let remember = views.has_open();
+            self.apply_all(&frame, remember);
+        } else {
+            MutexGuard::unlocked(&mut views, || self.apply_all(&frame, true));
         }
-        if let Some(dropped) = &changes.dropped {
-            self.forget(dropped);
-        }
-        for change in &changes.keys {
-            let new = change.new.map(|(at, len)| Location {
-                segment: placed.segment,
-                offset: placed.body_offset + at,
-                len,
-            });
-            if let Some(new) = new {
-                segment.add_live(new.len);
-            }
-            self.apply(change.hash, &change.namespace, change.old.as_ref(), new);
-        }
+        self.end_frame(views, placed.last_seq(), write.changes.keys.len() > KEYS_UNDER_LOCK);
     }
+}
+
+/// A frame at its place.
+struct Frame<'a> {
+    changes: &'a Changes,
+    placed: Placed,
+    slot: &'a Arc<Slot>,
+    /// The ordinal of its first key record.
+    first: Ordinal,
 }
 
 impl Keyspace {
     pub(crate) fn new() -> Keyspace {
         Keyspace {
             index: KeyIndex::new(),
+            versions: VersionTable::new(),
+            namespaces: Namespaces::new(),
+            views: Views::default(),
+            slots: Published::new(SlotTable::default()),
             hash_seed: AtomicU64::new(0),
-            by_name: RwLock::default(),
-            next_namespace: AtomicU32::new(1),
             time_mark_ms: AtomicU64::new(0),
+            purging: Mutex::new(()),
         }
     }
 
@@ -111,21 +126,96 @@ impl Keyspace {
         KeyHash::new(self.hash_seed.load(Ordering::Acquire), namespace, key)
     }
 
-    /// Moves a key from its old place to its new one; the new record is counted as live already.
+    /// Everything up to here is visible: said once, when all has been rebuilt.
+    pub(crate) fn set_watermark(&self, seq: Seq) {
+        self.views.lock().watermark = seq;
+    }
+
+    pub(crate) fn slots(&self) -> Arc<[Arc<Slot>]> {
+        self.slots.load().all()
+    }
+
+    pub(crate) fn slot(&self, id: SegmentId) -> Option<Arc<Slot>> {
+        self.slots.load().get(id).cloned()
+    }
+
+    /// Reads a record from a mapped segment: no lock, no copy, no system call. `None` where the segment is not mapped.
+    pub(crate) fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
+        self.slots.load().get(at.segment)?.segment.read_mapped(at)
+    }
+
+    /// The slot of a segment that takes frames.
+    pub(crate) fn slot_for(&self, segment: &Arc<Segment>) -> Arc<Slot> {
+        if let Some(slot) = self.slot(segment.id()) {
+            return slot;
+        }
+        let slot = Slot::new(segment, Rows::none());
+        self.add_slot(&slot);
+        slot
+    }
+
+    pub(crate) fn add_slot(&self, slot: &Arc<Slot>) {
+        self.slots.update(|table| table.with(Arc::clone(slot)));
+    }
+
+    pub(crate) fn set_slots(&self, slots: Vec<Arc<Slot>>) {
+        self.slots.store(SlotTable::new(slots));
+    }
+
+    fn apply_all(&self, frame: &Frame<'_>, remember: bool) {
+        let last = frame.placed.last_seq();
+        for namespace in &frame.changes.created {
+            namespace.set_created(last);
+            self.namespaces.add(namespace);
+        }
+        if let Some(dropped) = &frame.changes.dropped {
+            self.namespaces.drop_at(dropped, last);
+        }
+        for change in &frame.changes.keys {
+            let new = change.new.map(|new| {
+                let at = Location {
+                    segment: frame.placed.segment,
+                    offset: frame.placed.body_offset + new.at,
+                    len: new.len,
+                };
+                (at, Ordinal(frame.first.0 + new.row), new.is_live)
+            });
+            let killer = (last, remember);
+            self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
+        }
+    }
+
+    /// Moves a key from its old place to its new one, or takes it away where the new record is a tombstone. `killer` is the
+    /// number at which that happens, and whether a view may ask.
     pub(crate) fn apply(
         &self,
         hash: KeyHash,
         namespace: &Namespace,
         old: Option<&Displaced>,
-        new: Option<Location>,
+        slot: &Slot,
+        new: Option<(Location, Ordinal, bool)>,
+        (killer, remember): (Seq, bool),
     ) {
-        match (old, new) {
-            (None, Some(new)) => {
-                self.index.insert(hash, new);
+        let live = new.filter(|(.., is_live)| *is_live);
+        match (live, new) {
+            (Some((at, ordinal, _)), _) => slot.live.set_live(ordinal, at.len),
+            (None, Some((_, ordinal, _))) if old.is_some() => slot.live.set_marker(ordinal),
+            _ => {}
+        }
+        if let Some(old) = old {
+            // What a view may still ask for is remembered before the index changes: it looks there first.
+            if remember && guard::on("view.version_before_index") {
+                self.versions.remember(hash, old.at, killer, Arc::clone(&old.slot));
+            }
+            old.slot.live.kill(old.ordinal, old.at.len, killer, remember);
+        }
+        match (old, live) {
+            (None, Some((at, ..))) => {
+                self.index.insert(hash, at);
                 namespace.keys.fetch_add(1, Ordering::Relaxed);
             }
-            (Some(old), Some(new)) => {
-                self.index.replace(hash, old.at, new);
+            (Some(old), Some((at, ..))) => {
+                self.index.replace(hash, old.at, at);
             }
             (Some(old), None) => {
                 self.index.remove(hash, old.at);
@@ -133,8 +223,24 @@ impl Keyspace {
             }
             (None, None) => {}
         }
-        if let Some(old) = old {
-            old.segment.remove_live(old.at.len);
+    }
+
+    /// Everything up to `last` is visible now.
+    fn end_frame(&self, mut views: MutexGuard<'_, ViewsState>, last: Seq, has_remembered: bool) {
+        views.watermark = last;
+        let oldest = views.oldest();
+        let is_alone = !views.has_open();
+        drop(views);
+        if is_alone && has_remembered {
+            self.forget_deaths(oldest);
+        }
+    }
+
+    /// No view will ask any more for what died up to this number.
+    pub(crate) fn forget_deaths(&self, upto: Seq) {
+        self.versions.forget(upto);
+        for slot in self.slots().iter().filter(|slot| slot.live.deaths() > 0) {
+            slot.live.forget(upto);
         }
     }
 
@@ -159,72 +265,51 @@ impl Keyspace {
         Ok(None)
     }
 
-    pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
-        self.by_name.read().get(name).cloned()
+    /// The slot and row of a record that the index names.
+    pub(crate) fn displaced(&self, at: Location) -> Result<Displaced> {
+        let slot = self.slot(at.segment).ok_or_else(|| missing(at))?;
+        let ordinal = slot.ordinal_of(at)?;
+        Ok(Displaced { at, slot, ordinal })
     }
 
-    pub(crate) fn namespaces(&self) -> Vec<Arc<Namespace>> {
-        self.by_name.read().values().cloned().collect()
-    }
-
-    /// A namespace that nobody sees before its create record is published.
-    pub(crate) fn new_namespace(&self, name: &str) -> Result<Arc<Namespace>> {
-        let id = self.next_namespace.fetch_add(1, Ordering::Relaxed);
-        if id > NAMESPACE_ID_MAX {
-            return Err(Error::limit(
-                "the store has used up its namespace ids; copy its records into a new store",
-            ));
+    /// Takes the keys of dropped namespaces out of the index, but for those that an open view may still ask for.
+    ///
+    /// # Errors
+    /// `Corruption` or `Io` where a footer cannot be read; what is left is tried again at the next call.
+    pub(crate) fn purge_dropped(&self) -> Result<()> {
+        let _purging = self.purging.lock();
+        let oldest = self.views.lock().oldest();
+        for namespace in self.namespaces.purgeable(oldest) {
+            for slot in self.slots().iter() {
+                self.purge_from(slot, &namespace)?;
+            }
+            self.namespaces.forget(&namespace);
         }
-        Ok(Arc::new(Namespace::new(NamespaceId(id), name)))
+        Ok(())
     }
 
-    /// Ids up to this one are not given again.
-    pub(crate) fn reserve_namespace_id(&self, id: NamespaceId) {
-        self.next_namespace.fetch_max(id.0.saturating_add(1), Ordering::Relaxed);
+    /// Runs `f` while no keys of dropped namespaces are being taken out.
+    pub(crate) fn without_purging<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _purging = self.purging.lock();
+        f()
     }
 
-    pub(crate) fn add_namespace(&self, namespace: &Arc<Namespace>) {
-        self.by_name.write().insert(namespace.name.clone(), Arc::clone(namespace));
-    }
-
-    /// The namespace's name is free again; its keys are to be purged.
-    pub(crate) fn forget(&self, namespace: &Namespace) {
-        namespace.is_dropped.store(true, Ordering::Release);
-        let mut by_name = self.by_name.write();
-        if by_name.get(&namespace.name).is_some_and(|have| have.id == namespace.id) {
-            by_name.remove(&namespace.name);
-        }
-    }
-
-    /// The index's entries of all keys of some namespaces; `key_of` reads namespace and hash of a record's key.
-    pub(crate) fn entries_of(
-        &self,
-        is_meant: impl Fn(NamespaceId) -> bool,
-        key_of: impl Fn(Location) -> Result<(NamespaceId, KeyHash)>,
-    ) -> Result<Vec<(KeyHash, Location)>> {
-        let mut found = Vec::new();
-        for at in self.index.locations() {
-            let (namespace, hash) = key_of(at)?;
-            if is_meant(namespace) {
-                found.push((hash, at));
+    fn purge_from(&self, slot: &Slot, namespace: &Namespace) -> Result<()> {
+        let rows = slot.rows();
+        for mut cursor in rows.cursors(namespace.id, b"", Direction::Forward)? {
+            while let Some((_, key)) = cursor.key().filter(|(id, _)| *id == namespace.id) {
+                let ordinal = cursor.ordinal();
+                if slot.live.is_live(ordinal) {
+                    let at = slot.location(&rows, ordinal)?;
+                    if self.index.remove(self.hash(namespace.id, key), at) {
+                        namespace.keys.fetch_sub(1, Ordering::Relaxed);
+                        slot.live.kill(ordinal, at.len, Seq(0), false);
+                    }
+                }
+                cursor.next()?;
             }
         }
-        Ok(found)
-    }
-
-    /// Takes entries of dropped namespaces out of the index. `segment_of` finds the segment that counts a record.
-    pub(crate) fn purge(
-        &self,
-        entries: &[(KeyHash, Location)],
-        segment_of: impl Fn(Location) -> Option<Arc<Segment>>,
-    ) {
-        for &(hash, at) in entries {
-            if self.index.remove(hash, at)
-                && let Some(segment) = segment_of(at)
-            {
-                segment.remove_live(at.len);
-            }
-        }
+        Ok(())
     }
 
     /// The time that decides what has expired: the wall clock's, but never before the mark.
@@ -235,6 +320,10 @@ impl Keyspace {
     pub(crate) fn raise_time_mark(&self, ms: u64) {
         self.time_mark_ms.fetch_max(ms, Ordering::AcqRel);
     }
+}
+
+pub(crate) fn missing(at: Location) -> Error {
+    Error::new(ErrorKind::Corruption, format!("the index names segment {}, which does not exist", at.segment))
 }
 
 /// The error for a kind of record that this version does not make.

@@ -11,21 +11,29 @@ mod background;
 mod engine;
 mod inflight;
 mod keyspace;
+mod namespaces;
 mod options;
 mod plan;
 mod read;
+mod rebuild;
 mod repair;
 mod replay;
 mod report;
+mod scan;
+mod sealing;
+mod slot;
+mod snapshot;
 mod verify;
+mod view;
 mod write;
 
 pub use engine::Engine;
 pub use nadb_log::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
-    RepairOutcome, RepairReport,
+    ReadMode, RepairOutcome, RepairReport,
 };
 pub use options::{MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, Options};
-pub use read::{Keys, Scan};
 pub use repair::repair;
 pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+pub use scan::{Keys, Scan};
+pub use snapshot::Snapshot;

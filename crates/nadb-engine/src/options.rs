@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::{Clock, Compression, Durability, Entropy, Error, OsEntropy, Result, SystemClock};
+use nadb_log::ReadMode;
 
 /// Bytes of a segment, at least.
 pub const MEMTABLE_BYTES_MIN: u64 = 4 << 10;
@@ -31,6 +32,8 @@ pub struct Options {
     /// Whether background threads flush, sync and prepare segments. Without them the caller does, by
     /// [`crate::Engine::maintain`]; the simulator needs that, so that a run can be repeated exactly.
     pub background: bool,
+    /// How sealed segments are read.
+    pub read_mode: ReadMode,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
@@ -48,6 +51,7 @@ impl Default for Options {
             buffer_size: 1 << 20,
             create: true,
             background: true,
+            read_mode: ReadMode::default(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(OsEntropy),
         }

@@ -12,7 +12,8 @@ use nadb_core::{
 use nadb_log::{FrameBody, RecordBuf, RecordFields, RecordKind, RecordRef};
 use smallvec::SmallVec;
 
-use crate::keyspace::{Changes, Displaced, KeyChange, Namespace};
+use crate::keyspace::{Changes, Displaced, KeyChange, NewRecord, Write};
+use crate::namespaces::Namespace;
 
 /// A key's newest record in the store, if it has one.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Plan<'a> {
     /// Keys that this batch has touched and their places in `changes.keys`; not kept for a single operation.
     touched: HashMap<(NamespaceId, &'a [u8]), usize>,
     is_batch: bool,
+    /// How many of the records are about keys.
+    rows: u32,
 }
 
 /// The parts of a key's current record that a new one may keep.
@@ -68,6 +71,7 @@ impl<'a> Plan<'a> {
             done: SmallVec::new(),
             touched: HashMap::new(),
             is_batch,
+            rows: 0,
         }
     }
 
@@ -137,7 +141,8 @@ impl<'a> Plan<'a> {
         if self.body.len() as usize > BATCH_BYTES_MAX {
             return Err(batch_too_large(self.body.len() as usize));
         }
-        let exists = self.changes.keys.get(change).is_some_and(|change| change.new.is_some());
+        let new = self.changes.keys.get(change).and_then(|change| change.new);
+        let exists = new.is_some_and(|new| new.is_live);
         self.done.push(Done { record, existed, exists, merged });
         Ok(())
     }
@@ -153,16 +158,15 @@ impl<'a> Plan<'a> {
 
     fn current_in_store(&self, found: &Found, action: &Action<'_>) -> Result<Option<Current>> {
         let record = found.buf.record()?;
-        let place = || (found.displaced.segment.path(), u64::from(found.displaced.at.offset));
+        let place = || (found.displaced.slot.segment.path(), u64::from(found.displaced.at.offset));
         let corrupt =
             |error: &dyn std::fmt::Display| Error::corruption(place().0, place().1, error.to_string());
         self.current(&record, Some(record.seq.0), action).map_err(|e| corrupt(&e))
     }
 
     fn current_in_batch(&self, index: usize, action: &Action<'_>) -> Result<Option<Current>> {
-        let Some((at, _)) = self.changes.keys.get(index).and_then(|change| change.new) else {
-            return Ok(None);
-        };
+        let change = self.changes.keys.get(index).and_then(|change| change.new);
+        let Some(NewRecord { at, .. }) = change.filter(|new| new.is_live) else { return Ok(None) };
         let invalid = |e: &dyn std::fmt::Display| Error::invalid(e.to_string());
         let record = self.body.record(at).map_err(|e| invalid(&e))?;
         self.current(&record, None, action).map_err(|e| invalid(&e))
@@ -213,12 +217,12 @@ impl<'a> Plan<'a> {
         change: usize,
         in_batch: bool,
     ) -> Option<u32> {
-        let change = self.changes.keys.get_mut(change)?;
-        if change.old.is_none() && !in_batch {
+        let change_to = self.changes.keys.get(change)?;
+        if change_to.old.is_none() && !in_batch {
             return None;
         }
-        change.new = None;
-        Some(self.push_record(&RecordFields::new(RecordKind::Tombstone, namespace, key, &[], self.now_ms)).0)
+        let tombstone = RecordFields::new(RecordKind::Tombstone, namespace, key, &[], self.now_ms);
+        Some(self.push_record(&tombstone, change))
     }
 
     fn push_put(
@@ -282,28 +286,32 @@ impl<'a> Plan<'a> {
         if fields.expires_ms.is_some_and(|at| at <= self.now_ms) {
             let tombstone =
                 RecordFields::new(RecordKind::Tombstone, fields.namespace, fields.key, &[], self.now_ms);
-            let (index, _) = self.push_record(&tombstone);
-            if let Some(change) = self.changes.keys.get_mut(change) {
-                change.new = None;
-            }
-            return index;
+            return self.push_record(&tombstone, change);
         }
         self.only_deletes = false;
-        let (index, place) = match compress(self.compression, fields.value) {
+        match compress(self.compression, fields.value) {
             Some(compressed) => {
-                self.push_record(&RecordFields { codec: Codec::Snappy, value: &compressed, ..fields })
+                self.push_record(&RecordFields { codec: Codec::Snappy, value: &compressed, ..fields }, change)
             }
-            None => self.push_record(&fields),
-        };
-        if let Some(change) = self.changes.keys.get_mut(change) {
-            change.new = Some(place);
+            None => self.push_record(&fields, change),
         }
+    }
+
+    /// Adds the record of a key, which is the key's last so far. Gives its place among the frame's records.
+    fn push_record(&mut self, fields: &RecordFields<'_>, change: usize) -> u32 {
+        let index = self.body.count();
+        let (at, len) = self.body.push(fields);
+        let is_live = fields.kind != RecordKind::Tombstone;
+        if let Some(change) = self.changes.keys.get_mut(change) {
+            change.new = Some(NewRecord { at, len, row: self.rows, is_live });
+        }
+        self.rows += 1;
         index
     }
 
-    fn push_record(&mut self, fields: &RecordFields<'_>) -> (u32, (u32, u32)) {
-        let index = self.body.count();
-        (index, self.body.push(fields))
+    /// The frame and what it does, to be appended; what is left has the outcomes.
+    pub(crate) fn take_write(&mut self) -> Arc<Write> {
+        Arc::new(Write { body: std::mem::take(&mut self.body), changes: std::mem::take(&mut self.changes) })
     }
 }
 

@@ -2,96 +2,197 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, KeyHash, Location, NamespaceId, Result, SegmentId, guard};
-use nadb_log::{RecordKind, RecordRef, Segment, Visit};
+use nadb_core::{Error, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
+use nadb_log::{RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit};
 
-use crate::keyspace::{Displaced, Keyspace, Namespace, unsupported};
+use crate::keyspace::{Displaced, Keyspace, unsupported};
+use crate::namespaces::Namespace;
+use crate::rebuild::{Rebuild, no_namespace};
+use crate::slot::Slot;
 
-/// Applies records, in the order of their numbers, to a keyspace.
+/// Applies sealed segments and then records, in the order of their numbers, to a keyspace.
 #[derive(Debug)]
 pub(crate) struct Replay<'a> {
     keyspace: &'a Keyspace,
     namespaces: BTreeMap<NamespaceId, Arc<Namespace>>,
     dropped: BTreeSet<NamespaceId>,
-    segments: BTreeMap<SegmentId, Arc<Segment>>,
-    /// Whether a dropped namespace had keys that are still in the index.
-    must_purge: bool,
+    slots: BTreeMap<SegmentId, Arc<Slot>>,
+    /// To check a live keyspace: the rows that each segment must turn out to have.
+    expected: Option<BTreeMap<SegmentId, Expected>>,
+    /// Dropped namespaces whose keys the live keyspace still has.
+    pending: BTreeSet<NamespaceId>,
+}
+
+/// The rows of a segment, and how far the records have confirmed them.
+#[derive(Debug)]
+struct Expected {
+    rows: Rows,
+    next: u32,
+    system: std::vec::IntoIter<SystemRow>,
 }
 
 impl<'a> Replay<'a> {
+    /// Fills an empty keyspace.
     pub(crate) fn new(keyspace: &'a Keyspace) -> Replay<'a> {
         Replay {
             keyspace,
             namespaces: BTreeMap::new(),
             dropped: BTreeSet::new(),
-            segments: BTreeMap::new(),
-            must_purge: false,
+            slots: BTreeMap::new(),
+            expected: None,
+            pending: BTreeSet::new(),
         }
     }
 
-    /// After the last record: the keys of dropped namespaces go, and the others' names are known.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Fills an empty keyspace from records alone, to be compared with a live one: the records must be those that its
+    /// segments' rows say.
+    ///
+    /// # Errors
+    /// `Corruption` where a footer is damaged.
+    pub(crate) fn check(keyspace: &'a Keyspace, live: &Keyspace) -> Result<Replay<'a>> {
+        let mut replay = Replay::new(keyspace);
+        let mut expected = BTreeMap::new();
+        replay.pending = live.namespaces.dropped().iter().map(|namespace| namespace.id).collect();
+        for slot in live.slots().iter() {
+            let (id, rows) = (slot.segment.id(), slot.rows());
+            replay.slots.insert(id, Slot::new(&slot.segment, rows.clone()));
+            let system = rows.system()?.into_iter();
+            expected.insert(id, Expected { rows, next: 0, system });
+        }
+        replay.expected = Some(expected);
+        Ok(replay)
+    }
+
+    /// After the last record, whose number is `last`.
+    pub(crate) fn finish(self, last: Seq) -> Result<()> {
         for namespace in self.namespaces.values() {
-            self.keyspace.add_namespace(namespace);
+            self.keyspace.namespaces.add(namespace);
         }
-        if !self.must_purge {
-            return Ok(());
+        if let Some(expected) = &self.expected {
+            for (id, expected) in expected {
+                let (found, rows) = (expected.next, expected.rows.len());
+                if found != rows || expected.system.len() > 0 {
+                    let what = format!("segment {id} has {found} records of keys, its rows say {rows}");
+                    return Err(Error::new(nadb_core::ErrorKind::Corruption, what));
+                }
+            }
         }
-        let segment_of = |at: Location| self.segments.get(&at.segment).cloned();
-        let key_of = |at: Location| {
-            let segment = segment_of(at).ok_or_else(|| missing(at))?;
-            let buf = segment.read(at)?;
-            let record = buf.record()?;
-            Ok((record.namespace, self.keyspace.hash(record.namespace, record.key)))
-        };
-        let entries = self.keyspace.entries_of(|id| self.dropped.contains(&id), key_of)?;
-        self.keyspace.purge(&entries, segment_of);
-        Ok(())
+        self.keyspace.set_slots(self.slots.into_values().collect());
+        self.keyspace.set_watermark(last);
+        for namespace in self.keyspace.namespaces.dropped() {
+            if self.pending.contains(&namespace.id) {
+                self.keyspace.namespaces.forget(&namespace);
+            }
+        }
+        self.keyspace.purge_dropped()
+    }
+
+    fn slot(&mut self, segment: &Arc<Segment>) -> Arc<Slot> {
+        let slot = self.slots.entry(segment.id()).or_insert_with(|| Slot::new(segment, Rows::none()));
+        Arc::clone(slot)
+    }
+
+    /// Notes what a record says of itself; gives its ordinal where it says something of a key.
+    fn add_row(&mut self, slot: &Slot, record: &RecordRef<'_>, at: Location) -> Result<Option<Ordinal>> {
+        let row = Row::of(record, at.offset);
+        let system = SystemRow::of(record, at.offset);
+        if let Some(expected) = &mut self.expected {
+            let expected = expected.get_mut(&at.segment);
+            let confirmed = expected.map(|expected| expected.confirm(row.as_ref(), system)).transpose()?;
+            return confirmed.flatten().ok_or_else(|| {
+                let what = format!("record {} is not what the segment's rows say of it", record.seq);
+                Error::corruption(slot.segment.path(), u64::from(at.offset), what)
+            });
+        }
+        let Rows::Memtable(memtable) = slot.rows() else { return Ok(None) };
+        if let Some(system) = system {
+            memtable.push_system(system);
+        }
+        Ok(row.map(|row| memtable.push(&row)))
     }
 
     fn find(&self, record: &RecordRef<'_>, hash: KeyHash) -> Result<Option<Displaced>> {
-        let segment_of = |at: Location| self.segments.get(&at.segment).ok_or_else(|| missing(at));
-        let found = self.keyspace.find(record.namespace, hash, record.key, |at| segment_of(at)?.read(at))?;
-        found.map(|(at, _)| Ok(Displaced { at, segment: Arc::clone(segment_of(at)?) })).transpose()
+        let slot_of = |at: Location| self.slots.get(&at.segment).ok_or_else(|| crate::keyspace::missing(at));
+        let read = |at| slot_of(at)?.segment.read(at);
+        let found = self.keyspace.find(record.namespace, hash, record.key, read)?;
+        found
+            .map(|(at, _)| {
+                let slot = Arc::clone(slot_of(at)?);
+                let ordinal = slot.ordinal_of(at)?;
+                Ok(Displaced { at, slot, ordinal })
+            })
+            .transpose()
     }
 
     fn set_key(
         &mut self,
         record: &RecordRef<'_>,
         at: Location,
-        segment: &Arc<Segment>,
+        slot: &Slot,
+        ordinal: Ordinal,
         is_live: bool,
     ) -> Result<()> {
         let Some(namespace) = self.namespaces.get(&record.namespace).cloned() else {
-            return Err(Error::corruption(
-                segment.path(),
-                u64::from(at.offset),
-                format!(
-                    "record {} belongs to namespace {}, which does not exist there",
-                    record.seq, record.namespace
-                ),
-            ));
+            let meta = Row::of(record, at.offset).map(|row| row.meta);
+            let error = |meta: RowMeta| no_namespace(slot, &meta, record.namespace);
+            return meta.map_or(Ok(()), |meta| Err(error(meta)));
         };
         let hash = self.keyspace.hash(record.namespace, record.key);
         let old = self.find(record, hash)?;
-        if is_live {
-            segment.add_live(at.len);
-        }
-        self.keyspace.apply(hash, &namespace, old.as_ref(), is_live.then_some(at));
+        let new = Some((at, ordinal, is_live));
+        self.keyspace.apply(hash, &namespace, old.as_ref(), slot, new, (record.seq, false));
         Ok(())
     }
 
-    fn drop_namespace(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.remove(&id) {
-            self.must_purge |= namespace.keys.load(std::sync::atomic::Ordering::Relaxed) > 0;
-            self.dropped.insert(id);
+    fn apply_system(&mut self, system: &SystemRow) {
+        match system.kind {
+            RecordKind::NamespaceCreate => {
+                let name = std::str::from_utf8(&system.content).unwrap_or_default();
+                let namespace = Arc::new(Namespace::new(system.namespace, name));
+                namespace.set_created(system.seq);
+                self.namespaces.insert(system.namespace, namespace);
+                if guard::on("namespace.ids_not_reused") {
+                    self.keyspace.namespaces.reserve_id(system.namespace);
+                }
+            }
+            RecordKind::NamespaceDrop => {
+                if let Some(namespace) = self.namespaces.remove(&system.namespace) {
+                    if namespace.keys.load(Ordering::Relaxed) > 0 {
+                        self.keyspace.namespaces.drop_at(&namespace, system.seq);
+                    }
+                    self.dropped.insert(system.namespace);
+                }
+            }
+            RecordKind::Clock => {
+                let ms = system.content[..].try_into().map(u64::from_le_bytes).unwrap_or_default();
+                self.keyspace.raise_time_mark(ms);
+            }
+            _ => {}
         }
     }
 }
 
-fn missing(at: Location) -> Error {
-    Error::new(nadb_core::ErrorKind::Corruption, format!("segment {} is missing", at.segment))
+impl Expected {
+    /// The ordinal of a record that is as the rows say; `None` where it is not.
+    fn confirm(
+        &mut self,
+        row: Option<&Row<'_>>,
+        system: Option<SystemRow>,
+    ) -> Result<Option<Option<Ordinal>>> {
+        let Some(row) = row else {
+            let is_it = system.is_none() || system == self.system.next();
+            return Ok(is_it.then_some(None));
+        };
+        let ordinal = Ordinal(self.next);
+        if self.next >= self.rows.len() || self.rows.meta(ordinal)? != row.meta {
+            return Ok(None);
+        }
+        self.next += 1;
+        let is_found = self.rows.ordinal_of(row.meta.offset)? == Some(ordinal);
+        Ok(is_found.then_some(Some(ordinal)))
+    }
 }
 
 impl Visit for Replay<'_> {
@@ -99,34 +200,38 @@ impl Visit for Replay<'_> {
         self.keyspace.set_hash_seed(hash_seed);
     }
 
+    fn sealed(&mut self, segments: &[SealedSegment]) -> Result<()> {
+        let mut system = Vec::new();
+        for sealed in segments {
+            let slot = Slot::new(&sealed.segment, sealed.rows.clone());
+            self.slots.insert(sealed.segment.id(), slot);
+            system.extend(sealed.rows.system()?);
+        }
+        // First which namespaces there are, then their keys.
+        system.sort_by_key(|system| system.seq);
+        system.iter().for_each(|system| self.apply_system(system));
+        let slots: Vec<_> = self.slots.values().cloned().collect();
+        let (namespaces, dropped) = (&self.namespaces, &self.dropped);
+        Rebuild { keyspace: self.keyspace, slots: &slots, namespaces, dropped }.run()
+    }
+
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
-        self.segments.entry(segment.id()).or_insert_with(|| Arc::clone(segment));
-        match record.kind {
-            RecordKind::Value => self.set_key(record, at, segment, true),
-            RecordKind::Tombstone if guard::on("replay.tombstones_remove") => {
-                self.set_key(record, at, segment, false)
+        let slot = self.slot(segment);
+        let ordinal = self.add_row(&slot, record, at)?;
+        match (record.kind, ordinal) {
+            (RecordKind::Value, Some(ordinal)) => self.set_key(record, at, &slot, ordinal, true),
+            (RecordKind::Tombstone, Some(ordinal)) if guard::on("replay.tombstones_remove") => {
+                self.set_key(record, at, &slot, ordinal, false)
             }
-            RecordKind::Tombstone => Ok(()),
-            RecordKind::NamespaceCreate => {
-                let name = std::str::from_utf8(record.key).unwrap_or_default();
-                let namespace = Arc::new(Namespace::new(record.namespace, name));
-                self.namespaces.insert(record.namespace, namespace);
-                if guard::on("namespace.ids_not_reused") {
-                    self.keyspace.reserve_namespace_id(record.namespace);
+            (RecordKind::Tombstone, _) => Ok(()),
+            (RecordKind::NamespaceCreate | RecordKind::NamespaceDrop | RecordKind::Clock, _) => {
+                if let Some(system) = SystemRow::of(record, at.offset) {
+                    self.apply_system(&system);
                 }
                 Ok(())
             }
-            RecordKind::NamespaceDrop => {
-                self.drop_namespace(record.namespace);
-                Ok(())
-            }
-            RecordKind::Clock => {
-                let ms = record.value.try_into().map(u64::from_le_bytes).unwrap_or_default();
-                self.keyspace.raise_time_mark(ms);
-                Ok(())
-            }
             // Last access is not tracked yet; losing it loses no data.
-            RecordKind::AccessTime => Ok(()),
+            (RecordKind::AccessTime, _) => Ok(()),
             _ => Err(unsupported(record, at).with_path(segment.path())),
         }
     }

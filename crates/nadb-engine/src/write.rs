@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{Action, Durability, Outcome, Result, Seq, WriteBatch, WriteOptions};
-use nadb_log::{Placed, RecordBuf};
+use nadb_log::Placed;
 use smallvec::SmallVec;
 
 use crate::backend::capabilities;
 use crate::engine::Shared;
 use crate::inflight::Hashes;
-use crate::keyspace::{Displaced, Namespace};
+use crate::namespaces::Namespace;
 use crate::plan::{Found, Plan};
 
 /// The namespaces of a batch: those that exist, and those that it creates.
@@ -29,7 +29,7 @@ impl Targets<'_> {
 
 impl Shared {
     pub(crate) fn write(
-        &self,
+        self: &Arc<Self>,
         batch: &WriteBatch<'_>,
         durability: Option<Durability>,
     ) -> Result<Vec<Outcome>> {
@@ -39,6 +39,7 @@ impl Shared {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        self.wait_for_sealing()?;
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
         loop {
@@ -76,8 +77,8 @@ impl Shared {
         }
         hashes.extend(targets.created.iter().map(|created| self.name_hash(&created.name)));
         let in_flight = self.in_flight.acquire(hashes);
-        let is_stale = existing.iter().any(|namespace| namespace.is_dropped.load(Ordering::Acquire))
-            || targets.created.iter().any(|created| self.keyspace.namespace(&created.name).is_some());
+        let is_stale = existing.iter().any(|namespace| namespace.is_dropped())
+            || targets.created.iter().any(|created| self.keyspace.namespaces.get(&created.name).is_some());
         if is_stale {
             return Ok(None);
         }
@@ -102,9 +103,9 @@ impl Shared {
 
     /// Appends a plan's frame; returns when it is visible.
     fn append<'a>(&self, mut plan: Plan<'a>, durability: Durability) -> Result<(Plan<'a>, Placed)> {
-        let changes = Arc::new(std::mem::take(&mut plan.changes));
+        let write = plan.take_write();
         let placed =
-            self.log.append_visible(&plan.body, durability, plan.only_deletes, || Arc::clone(&changes))?;
+            self.log.append_visible(&write.body, durability, plan.only_deletes, || Arc::clone(&write))?;
         Ok((plan, placed))
     }
 
@@ -122,10 +123,10 @@ impl Shared {
         }
         let mut targets = Targets { by_name: SmallVec::new(), created: SmallVec::new() };
         for (name, must_exist) in names {
-            match self.keyspace.namespace(name) {
+            match self.keyspace.namespaces.get(name) {
                 Some(namespace) => targets.by_name.push((name, namespace)),
                 None if must_exist => {
-                    let namespace = self.keyspace.new_namespace(name)?;
+                    let namespace = self.keyspace.namespaces.prepare(name)?;
                     targets.created.push(Arc::clone(&namespace));
                     targets.by_name.push((name, namespace));
                 }
@@ -160,11 +161,8 @@ impl Shared {
         hash: nadb_core::KeyHash,
         key: &[u8],
     ) -> Result<Option<Found>> {
-        let found = self.keyspace.find(namespace.id, hash, key, |at| self.log.read(at))?;
-        let with_segment = |(at, buf): (nadb_core::Location, RecordBuf)| {
-            self.log.segment(at.segment).map(|segment| Found { displaced: Displaced { at, segment }, buf })
-        };
-        Ok(found.and_then(with_segment))
+        let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
+        found.map(|(at, buf)| Ok(Found { displaced: self.keyspace.displaced(at)?, buf })).transpose()
     }
 
     fn drop_nothing(&self) -> Result<bool> {
@@ -178,21 +176,18 @@ impl Shared {
     pub(crate) fn drop_namespace(&self, name: &str) -> Result<bool> {
         check_namespace(name)?;
         let _open = self.check_open()?;
-        let Some(namespace) = self.keyspace.namespace(name) else { return self.drop_nothing() };
+        let Some(namespace) = self.keyspace.namespaces.get(name) else { return self.drop_nothing() };
         // Writers that have looked the namespace up are done before, and those that come after look again.
         let gate = namespace.gate.write();
-        if namespace.is_dropped.load(Ordering::Acquire) {
+        if namespace.is_dropped() {
             return self.drop_nothing();
         }
-        // What has to be read is read first: once the drop is written, nothing may fail any more.
-        let key_of =
-            |at| self.read_record(at, |key| (key.namespace, self.keyspace.hash(key.namespace, key.key)));
-        let entries = self.keyspace.entries_of(|id| id == namespace.id, key_of)?;
         let mut plan = Plan::new(self.options.compression, self.now_ms(), false);
         plan.drop_namespace(&namespace);
         let (_, placed) = self.append(plan, self.options.durability)?;
-        self.keyspace.purge(&entries, |at| self.log.segment(at.segment));
         drop(gate);
+        // Its keys cannot be found any more; where a footer cannot be read, they go later.
+        let _ = self.keyspace.purge_dropped();
         if self.options.durability == Durability::Synced {
             self.log.sync_upto(placed.last_seq())?;
         }

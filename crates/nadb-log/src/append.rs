@@ -327,6 +327,7 @@ impl<P: Send> Log<P> {
         tail.rotating = false;
         written?;
         if let Some(spare) = tail.spare.take() {
+            self.unsealed.fetch_add(usize::from(tail.active.is_some()), Ordering::AcqRel);
             tail.begin_segment(spare, self.durable_seq(), self.options.clock.now_ms());
         }
         Ok(())
@@ -376,6 +377,9 @@ impl<P> Tail<P> {
         self.offset = SEGMENT_HEADER;
         self.grow(0);
         let before = self.active.replace(spare);
+        if let Some(before) = &before {
+            before.end_seq.store(self.last_seq.0, Ordering::Release);
+        }
         self.unsynced.extend(before);
     }
 

@@ -29,9 +29,9 @@ pub(crate) fn cut(
     report: Recovered,
 ) -> Result<Opened> {
     let mut cut_bytes = 0;
-    let mut segments = Vec::new();
     let count = replayed.chain.len();
-    let last_id = replayed.chain.last().map(|(segment, ..)| segment.id);
+    let last_id = replayed.last_id();
+    let mut segments = replayed.sealed;
     for (index, (segment, len, end)) in replayed.chain.into_iter().enumerate() {
         // DURABILITY: the cut is durable before any manifest or frame that comes after it, so that nothing that was cut
         // can stand behind a later tail of equal size; and what was kept is durable before it counts as durable.
@@ -67,7 +67,7 @@ pub(crate) fn cut(
         durable_upto: replayed.last_seq,
         jump_base,
         clean: None,
-        segments: segments.iter().map(|s| crate::NamedSegment { id: s.id, uid: s.uid }).collect(),
+        segments: segments.iter().map(|s| s.named()).collect(),
         ..old
     };
     let next_seq = if guard::on("recovery.unclean_jumps") { jump_base } else { replayed.last_seq.next() };

@@ -170,8 +170,8 @@ fn the_manifest_is_as_documented() {
         next_segment: SegmentId(9),
         clean: Some(CleanClose { last_seq: Seq(43), segment: SegmentId(7), len: 198 }),
         segments: vec![
-            NamedSegment { id: SegmentId(7), uid: uid() },
-            NamedSegment { id: SegmentId(8), uid: SegmentUid([0xC0; 16]) },
+            NamedSegment::open(SegmentId(7), uid()),
+            NamedSegment::open(SegmentId(8), SegmentUid([0xC0; 16])),
         ],
     };
     let example = check("manifest", &manifest.encode());

@@ -324,6 +324,11 @@ impl FrameBody {
         RecordRef::decode(self.bytes.get(at as usize..).unwrap_or_default())
     }
 
+    /// All records with their offsets in the body, not numbered yet.
+    pub fn records(&self) -> impl Iterator<Item = (u32, RecordRef<'_>)> {
+        self.records.iter().filter_map(|mark| self.record(mark.at).ok().map(|record| (mark.at, record)))
+    }
+
     /// Whether it has no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {

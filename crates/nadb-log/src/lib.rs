@@ -12,17 +12,22 @@ mod bytes;
 mod checksum;
 mod cut;
 mod directory;
+mod footer;
 #[cfg(test)]
 mod format_examples;
 mod frame;
 mod log;
 mod manifest;
+mod memtable;
+mod merge;
 mod names;
 mod record;
 mod recovery;
 mod repair;
 mod replay;
 mod row;
+mod rows;
+mod seal;
 mod segment;
 mod spare;
 mod sync;
@@ -30,18 +35,22 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use footer::{Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
-pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
-pub use manifest::{CleanClose, Manifest, NamedSegment};
+pub use log::{Log, LogCounters, LogOptions, Placed, Publish, ReadMode};
+pub use manifest::{CleanClose, Manifest, NamedSegment, SealedExtent};
+pub use memtable::{InKeyOrder, Memtable, Run, RunCursor};
+pub use merge::{Direction, Merge, Merged};
 pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
-pub use recovery::{Recovered, Visit};
+pub use recovery::{Recovered, SealedSegment, Visit};
 pub use repair::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     RepairOptions, RepairOutcome, RepairReport, repair,
 };
 pub use replay::ScanCounts;
-pub use row::{Row, RowCursor, RowMeta};
+pub use row::{Row, RowCursor, RowMeta, SystemRow};
+pub use rows::{Rows, RowsCursor};
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq};
 use nadb_vfs::{FileLock, Fs};
@@ -16,8 +16,20 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::MANIFEST;
 use crate::recovery::{self, Recovered, Visit};
-use crate::replay::{OnRecord, ScanCounts, read_opening, replay_segment};
+use crate::replay::{OnRecord, ScanCounts, replay_again};
+use crate::seal::read_footer;
 use crate::segment::{RecordBuf, SEGMENT_HEADER, Segment};
+
+/// How records and footers of sealed segments are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// Through a mapping of the file where the file system has mappings: without a system call and without a copy. A medium that fails, or
+    /// somebody who shortens a file, raises SIGBUS.
+    #[default]
+    Mapped,
+    /// By positioned reads: errors of the medium are errors, and footers are held in memory.
+    Positioned,
+}
 
 /// What a log needs to know when it is opened.
 #[derive(Debug, Clone)]
@@ -28,6 +40,8 @@ pub struct LogOptions {
     pub buffer_size: usize,
     /// Whether a missing store is created.
     pub create: bool,
+    /// How sealed segments are read.
+    pub read_mode: ReadMode,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
@@ -148,6 +162,8 @@ pub struct Log<P> {
     pub(crate) durable: AtomicU64,
     pub(crate) poison: Mutex<Option<Error>>,
     pub(crate) is_poisoned: AtomicBool,
+    /// Segments that are full and not sealed.
+    pub(crate) unsealed: AtomicUsize,
     /// The active segment is more than half full and there is no spare.
     pub(crate) is_spare_due: AtomicBool,
     /// The ballast was given up: only deletes and the manifest may use the room it left.
@@ -235,6 +251,7 @@ impl<P: Send> Log<P> {
             durable: AtomicU64::new(last_seq.0),
             poison: Mutex::new(None),
             is_poisoned: AtomicBool::new(false),
+            unsealed: AtomicUsize::new(0),
             is_spare_due: AtomicBool::new(false),
             is_full: AtomicBool::new(gave_up_ballast),
             counters: LogCounters::default(),
@@ -242,6 +259,8 @@ impl<P: Send> Log<P> {
             lock: Mutex::new(Some(lock)),
             fs,
         };
+        let unsealed = log.full_segments().count();
+        log.unsealed.store(unsealed, Ordering::Release);
         log.find_ballast()?;
         Ok(log)
     }
@@ -316,7 +335,7 @@ impl<P: Send> Log<P> {
         if end > segment.bytes()
             && let Some(bytes) = self.read_from_memory(&segment, at)
         {
-            return segment.verify(bytes, at);
+            return segment.verify(bytes.into(), at);
         }
         segment.read(at)
     }
@@ -353,19 +372,10 @@ impl<P: Send> Log<P> {
         let segments: Vec<_> = self.segments.read().values().cloned().collect();
         let mut counts = ScanCounts::default();
         for segment in segments {
-            let len = segment.bytes();
-            recovery::check_header(&segment, len, store)?;
-            if len == u64::from(SEGMENT_HEADER) {
-                continue;
-            }
-            let opening = read_opening(&segment, len)?.ok_or_else(|| {
-                segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify")
-            })?;
-            // A fresh segment object, so that a scan does not count its records a second time.
-            let copy = Segment::new(segment.id, segment.uid, segment.path.clone(), Arc::clone(&segment.file));
-            let end = replay_segment(&Arc::new(copy), len, &opening, &mut counts, on_record)?;
-            if let Some(why) = end.why {
-                return Err(segment.corruption(u64::from(end.offset), why));
+            recovery::check_header(&segment, segment.bytes(), store)?;
+            replay_again(&segment, &mut counts, on_record)?;
+            if let Some(extent) = segment.extent() {
+                Arc::new(read_footer(&segment, extent)?).check_all()?;
             }
         }
         Ok(counts)

@@ -9,12 +9,14 @@ use nadb_vfs::Fs;
 use crate::bytes::Reader;
 use crate::checksum::crc32;
 use crate::names::{MANIFEST, MANIFEST_TMP};
+use crate::segment::SEGMENT_HEADER;
 use crate::{FORMAT_VERSION, version_error};
 
 const MAGIC: [u8; 8] = *b"NADB-MAN";
 /// A manifest above this is not read: 64 MiB name some three million segments.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const SEGMENT_STATE_OPEN: u8 = 0;
+const SEGMENT_STATE_SEALED: u8 = 1;
 
 /// A segment as the manifest names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,61 @@ pub struct NamedSegment {
     pub id: SegmentId,
     /// Its uid.
     pub uid: SegmentUid,
+    /// Where its records and its footer end, once it is sealed.
+    pub sealed: Option<SealedExtent>,
+}
+
+/// What a sealed segment's file holds, all of it durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedExtent {
+    /// Where the last frame ends and the footer begins.
+    pub frames_end: u32,
+    /// Where the footer ends, and with it the file.
+    pub file_len: u32,
+    /// The last sequence number up to its end.
+    pub last_seq: Seq,
+}
+
+impl NamedSegment {
+    /// A segment that is not sealed.
+    #[must_use]
+    pub fn open(id: SegmentId, uid: SegmentUid) -> NamedSegment {
+        NamedSegment { id, uid, sealed: None }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.id.0.to_le_bytes());
+        out.extend_from_slice(&self.uid.0);
+        let Some(sealed) = self.sealed else {
+            return out.push(SEGMENT_STATE_OPEN);
+        };
+        out.push(SEGMENT_STATE_SEALED);
+        out.extend_from_slice(&sealed.frames_end.to_le_bytes());
+        out.extend_from_slice(&sealed.file_len.to_le_bytes());
+        out.extend_from_slice(&sealed.last_seq.0.to_le_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<NamedSegment> {
+        let (id, uid) = (SegmentId(reader.u32()?), SegmentUid(reader.array()?));
+        let sealed = match reader.u8()? {
+            SEGMENT_STATE_OPEN => None,
+            SEGMENT_STATE_SEALED => {
+                let sealed = SealedExtent {
+                    frames_end: reader.u32()?,
+                    file_len: reader.u32()?,
+                    last_seq: decode_seq(reader)?,
+                };
+                let is_ordered = SEGMENT_HEADER < sealed.frames_end && sealed.frames_end < sealed.file_len;
+                Some(sealed).filter(|_| is_ordered)?.into()
+            }
+            _ => return None,
+        };
+        Some(NamedSegment { id, uid, sealed })
+    }
+}
+
+fn decode_seq(reader: &mut Reader<'_>) -> Option<Seq> {
+    reader.u64().filter(|&seq| seq <= SEQ_MAX).map(Seq)
 }
 
 /// Where the log ended when the store was closed in order.
@@ -63,7 +120,7 @@ impl Manifest {
     /// The file's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128 + self.segments.len() * 21);
+        let mut out = Vec::with_capacity(128 + self.segments.len() * 37);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         out.extend_from_slice(&self.generation.to_le_bytes());
@@ -80,9 +137,7 @@ impl Manifest {
         out.extend_from_slice(&clean.len.to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.segments.len()).unwrap_or(u32::MAX).to_le_bytes());
         for segment in &self.segments {
-            out.extend_from_slice(&segment.id.0.to_le_bytes());
-            out.extend_from_slice(&segment.uid.0);
-            out.push(SEGMENT_STATE_OPEN);
+            segment.encode(&mut out);
         }
         let crc = crc32(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -127,14 +182,13 @@ impl Manifest {
     }
 
     fn decode_body(reader: &mut Reader<'_>) -> Option<Manifest> {
-        let seq = |reader: &mut Reader<'_>| reader.u64().filter(|&seq| seq <= SEQ_MAX).map(Seq);
         let mut manifest = Manifest {
             generation: reader.u64()?,
             store: StoreId(reader.array()?),
             hash_seed: reader.u64()?,
             created_ms: reader.u64()?,
-            durable_upto: seq(reader)?,
-            jump_base: seq(reader)?,
+            durable_upto: decode_seq(reader)?,
+            jump_base: decode_seq(reader)?,
             next_segment: SegmentId(reader.u32()?),
             clean: None,
             segments: Vec::new(),
@@ -144,8 +198,11 @@ impl Manifest {
             1 => true,
             _ => return None,
         };
-        let clean =
-            CleanClose { last_seq: seq(reader)?, segment: SegmentId(reader.u32()?), len: reader.u32()? };
+        let clean = CleanClose {
+            last_seq: decode_seq(reader)?,
+            segment: SegmentId(reader.u32()?),
+            len: reader.u32()?,
+        };
         let none = CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 };
         if !is_clean && clean != none {
             return None;
@@ -153,9 +210,9 @@ impl Manifest {
         manifest.clean = is_clean.then_some(clean);
         let count = reader.u32()?;
         for _ in 0..count {
-            let segment = NamedSegment { id: SegmentId(reader.u32()?), uid: SegmentUid(reader.array()?) };
+            let segment = NamedSegment::decode(reader)?;
             let in_order = manifest.segments.last().is_none_or(|last| last.id < segment.id);
-            if reader.u8()? != SEGMENT_STATE_OPEN || !in_order || segment.id >= manifest.next_segment {
+            if !in_order || segment.id >= manifest.next_segment {
                 return None;
             }
             manifest.segments.push(segment);
@@ -231,11 +288,15 @@ mod tests {
             }),
         );
         let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), 0..=SEQ_MAX, 0..=SEQ_MAX);
-        let segments = btree_map(0..u32::MAX, any::<[u8; 16]>(), 0..20);
+        let sealed =
+            proptest::option::of((65..1000u32, 1..1000u32, 0..=SEQ_MAX).prop_map(|(end, len, seq)| {
+                SealedExtent { frames_end: end, file_len: end + len, last_seq: Seq(seq) }
+            }));
+        let segments = btree_map(0..u32::MAX, (any::<[u8; 16]>(), sealed), 0..20);
         (numbers, any::<[u8; 16]>(), clean, segments).prop_map(|(numbers, store, clean, segments)| {
             let segments: Vec<_> = segments
                 .into_iter()
-                .map(|(id, uid)| NamedSegment { id: SegmentId(id), uid: SegmentUid(uid) })
+                .map(|(id, (uid, sealed))| NamedSegment { id: SegmentId(id), uid: SegmentUid(uid), sealed })
                 .collect();
             Manifest {
                 generation: numbers.0,
@@ -261,7 +322,7 @@ mod tests {
             jump_base: Seq(6),
             next_segment: SegmentId(9),
             clean: None,
-            segments: [7, 8].map(|id| NamedSegment { id: SegmentId(id), uid: SegmentUid([9; 16]) }).into(),
+            segments: [7, 8].map(|id| NamedSegment::open(SegmentId(id), SegmentUid([9; 16]))).into(),
         }
     }
 
@@ -332,7 +393,8 @@ mod tests {
         check("one segment less", &|b| b[count] -= 1);
         check("segments out of order", &|b| b[count + 4] = 8);
         check("a segment that was not given yet", &|b| b[count + 4 + 21] = 9);
-        check("an unknown state", &|b| b[count + 4 + 20] = 1);
+        check("an unknown state", &|b| b[count + 4 + 20] = 2);
+        check("sealed, and without its extent", &|b| b[count + 4 + 41] = 1);
         check("neither clean nor not", &|b| b[count - 17] = 2);
         check("a close that did not happen", &|b| b[count - 1] = 1);
         check("a number beyond 56 bits", &|b| b[52 + 7] = 1);

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nadb_core::{Error, Location, Result, SegmentId, Seq, StoreId, guard};
 use nadb_vfs::{DirEntry, FileLock, Fs};
@@ -17,6 +18,8 @@ use crate::manifest::{CleanClose, Manifest};
 use crate::names::{MANIFEST, parse_segment, segment_path};
 use crate::record::RecordRef;
 use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
+use crate::rows::Rows;
+use crate::seal::{open_footers, read_footer};
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
 
 /// Receives every record that is replayed, in sequence order, and the segment that it stands in.
@@ -24,11 +27,26 @@ pub trait Visit {
     /// Called once before the first record, with the seed of the store's key hash.
     fn begin(&mut self, hash_seed: u64);
 
-    /// One record of a frame that is whole.
+    /// Called once before the first record, with the sealed segments in the order of their numbers.
+    ///
+    /// # Errors
+    /// Ends the opening with that error.
+    fn sealed(&mut self, segments: &[SealedSegment]) -> Result<()>;
+
+    /// One record of a frame that is whole, of a segment that is not sealed.
     ///
     /// # Errors
     /// Ends the opening with that error.
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()>;
+}
+
+/// A sealed segment with its rows.
+#[derive(Debug)]
+pub struct SealedSegment {
+    /// The segment.
+    pub segment: Arc<Segment>,
+    /// Its rows: those of its footer, or, where that is damaged, made from its records.
+    pub rows: Rows,
 }
 
 /// What opening found.
@@ -46,6 +64,8 @@ pub struct Recovered {
     pub cut_bytes: u64,
     /// The last number that was kept.
     pub last_seq: Seq,
+    /// What is damaged and was made up for: footers that were built again in memory.
+    pub warnings: Vec<String>,
 }
 
 /// A store directory, locked and read, ready to be written.
@@ -81,7 +101,7 @@ pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dy
     match Manifest::load(fs, dir)? {
         Some(manifest) => {
             visit.begin(manifest.hash_seed);
-            recover(fs, dir, lock, manifest, &entries, visit)
+            recover(fs, dir, lock, manifest, &entries, options, visit)
         }
         None => {
             let opened = create_store(fs, dir, lock, options)?;
@@ -124,6 +144,8 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
 
 /// What the segments said, before anything is changed.
 pub(crate) struct Replayed {
+    /// Segments that are not replayed: their footers have what is needed.
+    pub(crate) sealed: Vec<Arc<Segment>>,
     /// Segments whose frames follow one another, with the length of their files and their ends.
     pub(crate) chain: Vec<(Arc<Segment>, u64, SegmentEnd)>,
     /// Segments outside of it, with the length of their files.
@@ -136,27 +158,41 @@ pub(crate) struct Replayed {
     pub(crate) counts: ScanCounts,
 }
 
+impl Replayed {
+    /// The last segment that holds frames.
+    pub(crate) fn last_id(&self) -> Option<SegmentId> {
+        let chain = self.chain.last().map(|(segment, ..)| segment.id);
+        chain.max(self.sealed.last().map(|segment| segment.id))
+    }
+}
+
 fn recover(
     fs: &dyn Fs,
     dir: &Path,
     lock: Box<dyn FileLock>,
     manifest: Manifest,
     entries: &[DirEntry],
+    options: &LogOptions,
     visit: &mut dyn Visit,
 ) -> Result<Opened> {
     let orphans = orphans(fs, dir, &manifest, entries)?;
-    let segments = open_segments(fs, dir, &manifest)?;
-    let replayed = replay(&manifest, segments, visit)?;
+    let (sealed, open): (Vec<_>, Vec<_>) =
+        open_segments(fs, dir, &manifest)?.into_iter().partition(|(segment, _)| segment.is_sealed());
+    let (sealed, warnings) = open_footers(sealed, options.read_mode)?;
+    visit.sealed(&sealed)?;
+    let sealed = sealed.into_iter().map(|sealed| sealed.segment).collect();
+    let replayed = replay(&manifest, sealed, open, visit)?;
     if guard::on("recovery.below_durable_is_corruption") {
         check_nothing_durable_is_missing(dir, &replayed)?;
     }
     let report = Recovered {
         created: false,
         clean: false,
-        segments: replayed.chain.len() as u64,
+        segments: (replayed.sealed.len() + replayed.chain.len()) as u64,
         counts: replayed.counts,
         cut_bytes: 0,
         last_seq: replayed.last_seq,
+        warnings,
     };
     let highest_orphan = orphans.iter().max().map_or(0, |id| id.0.saturating_add(1));
     let mut opened = match ends_as_closed(&manifest, &replayed) {
@@ -214,7 +250,10 @@ fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<(Ar
                 format!("the segment has {len} bytes; none is above 4 GiB"),
             ));
         }
-        let segment = Segment::new(named.id, named.uid, path, file);
+        let segment = match named.sealed {
+            Some(extent) => Segment::sealed(named, extent, path, file),
+            None => Segment::new(named.id, named.uid, path, file),
+        };
         check_header(&segment, len, manifest.store)?;
         Ok((Arc::new(segment), len))
     };
@@ -255,21 +294,34 @@ pub(crate) fn check(
     visit: &mut dyn Visit,
 ) -> Result<Replayed> {
     orphans(fs, dir, manifest, entries)?;
-    let replayed = replay(manifest, open_segments(fs, dir, manifest)?, visit)?;
+    let mut segments = open_segments(fs, dir, manifest)?;
+    for (segment, len) in &mut segments {
+        if let Some(extent) = segment.extent() {
+            Arc::new(read_footer(segment, extent)?).check_all()?;
+            // Every record is to be looked at, as if there were no footer.
+            *len = u64::from(extent.frames_end);
+        }
+    }
+    let replayed = replay(manifest, Vec::new(), segments, visit)?;
     check_nothing_durable_is_missing(dir, &replayed)?;
     Ok(replayed)
 }
 
+/// Follows the frames of `segments` from where the sealed ones end.
 pub(crate) fn replay(
     manifest: &Manifest,
+    sealed: Vec<Arc<Segment>>,
     segments: Vec<(Arc<Segment>, u64)>,
     visit: &mut dyn Visit,
 ) -> Result<Replayed> {
+    let sealed_upto =
+        sealed.iter().filter_map(|segment| segment.extent()).map(|extent| extent.last_seq).max();
     let mut replayed = Replayed {
+        sealed,
         chain: Vec::new(),
         others: Vec::new(),
         unopened: None,
-        last_seq: Seq(0),
+        last_seq: sealed_upto.unwrap_or_default(),
         durable_upto: manifest.durable_upto,
         counts: ScanCounts::default(),
     };
@@ -337,10 +389,11 @@ fn ends_as_closed(manifest: &Manifest, replayed: &Replayed) -> bool {
     let Some(clean) = manifest.clean else {
         return !guard::on("recovery.unclean_jumps") && is_whole(replayed);
     };
-    let (segment, len) = match replayed.chain.last() {
-        Some((segment, len, end)) if end.why.is_none() => (segment.id, *len),
-        Some(_) => return false,
-        None => (SegmentId(0), 0),
+    let (segment, len) = match (replayed.chain.last(), replayed.sealed.last()) {
+        (Some((segment, len, end)), _) if end.why.is_none() => (segment.id, *len),
+        (Some(_), _) => return false,
+        (None, Some(sealed)) => (sealed.id, sealed.bytes()),
+        (None, None) => (SegmentId(0), 0),
     };
     let spares_only = replayed.others.iter().all(|(_, len)| is_pristine(*len));
     clean == CleanClose { last_seq: replayed.last_seq, segment, len: u32::try_from(len).unwrap_or(u32::MAX) }
@@ -358,15 +411,15 @@ pub(crate) fn is_pristine(len: u64) -> bool {
 }
 
 fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report: Recovered) -> Opened {
-    let last_id = replayed.chain.last().map(|(segment, ..)| segment.id);
+    let last_id = replayed.last_id();
     let mut spares = replayed.others.into_iter().map(|(segment, _)| segment);
     let spare = spares.rfind(|segment| can_follow(segment, last_id));
     let next_seq = replayed.chain.last().map_or(replayed.last_seq.next(), |(_, _, end)| end.next_seq);
-    let mut segments: Vec<_> =
-        replayed.chain.into_iter().map(|(segment, _, end)| at_end(segment, end)).collect();
+    let mut segments = replayed.sealed;
+    segments.extend(replayed.chain.into_iter().map(|(segment, _, end)| at_end(segment, end)));
     // Closed in order after an unclean opening without a write between: the jump is still to be made, in a new segment.
     let must_jump = manifest.jump_base > next_seq;
-    let active = segments.last().filter(|_| !must_jump).cloned();
+    let active = segments.last().filter(|last| !must_jump && !last.is_sealed()).cloned();
     let next_seq = next_seq.max(manifest.jump_base);
     segments.extend(spare.clone());
     Opened {
@@ -388,6 +441,7 @@ pub(crate) fn can_follow(segment: &Segment, last: Option<SegmentId>) -> bool {
 }
 
 pub(crate) fn at_end(segment: Arc<Segment>, end: SegmentEnd) -> Arc<Segment> {
-    segment.in_file.store(end.offset, std::sync::atomic::Ordering::Release);
+    segment.in_file.store(end.offset, Ordering::Release);
+    segment.end_seq.store(end.last_seq.0, Ordering::Release);
     segment
 }

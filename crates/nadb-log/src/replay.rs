@@ -137,6 +137,30 @@ pub(crate) fn replay_segment(
     Ok(end)
 }
 
+/// Reads all frames of a segment again, by positioned reads, up to where they end now; every checksum must hold. A spare has
+/// none. The segment's own counts stay as they are.
+///
+/// # Errors
+/// `Corruption` with file and offset, `Io`, and whatever `on_record` answers.
+pub(crate) fn replay_again(
+    segment: &Arc<Segment>,
+    counts: &mut ScanCounts,
+    on_record: &mut OnRecord<'_>,
+) -> Result<()> {
+    let len = segment.bytes();
+    if len == u64::from(SEGMENT_HEADER) {
+        return Ok(());
+    }
+    let opening = read_opening(segment, len)?
+        .ok_or_else(|| segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify"))?;
+    let copy = Segment::new(segment.id, segment.uid, segment.path.clone(), Arc::clone(&segment.file));
+    let end = replay_segment(&Arc::new(copy), len, &opening, counts, on_record)?;
+    match end.why {
+        Some(why) => Err(segment.corruption(u64::from(end.offset), why)),
+        None => Ok(()),
+    }
+}
+
 /// The highest `durable_upto` of any frame that verifies anywhere in `from..file_len`, if above `known`.
 ///
 /// Behind a bad frame there is no order to follow, so every offset is tried. Runs of zeros are passed over at once, and a

@@ -2,16 +2,18 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use nadb_core::{Error, ErrorKind, Location, Result, SegmentId, SegmentUid, Seq, StoreId};
-use nadb_vfs::File;
+use nadb_core::{Error, ErrorKind, Location, Ordinal, Result, SegmentId, SegmentUid, Seq, StoreId};
+use nadb_vfs::{File, Mapping};
 
 use crate::bytes::Reader;
 use crate::checksum::crc32;
+use crate::manifest::{NamedSegment, SealedExtent};
 use crate::record::RecordRef;
+use crate::rows::Rows;
 use crate::{FORMAT_VERSION, version_error};
 
 /// Bytes of a segment's header; the first frame stands here.
@@ -84,8 +86,11 @@ pub struct Segment {
     pub(crate) first_seq: AtomicU64,
     pub(crate) last_seq: AtomicU64,
     records: AtomicU64,
-    live_records: AtomicU64,
-    live_bytes: AtomicU64,
+    /// The last number up to the end of its frames, once nothing is appended to it any more.
+    pub(crate) end_seq: AtomicU64,
+    sealed: OnceLock<SealedExtent>,
+    /// Through which it is read once it is sealed, where that is wanted.
+    mapping: OnceLock<Mapping>,
 }
 
 impl Segment {
@@ -99,9 +104,67 @@ impl Segment {
             first_seq: AtomicU64::new(0),
             last_seq: AtomicU64::new(0),
             records: AtomicU64::new(0),
-            live_records: AtomicU64::new(0),
-            live_bytes: AtomicU64::new(0),
+            end_seq: AtomicU64::new(0),
+            sealed: OnceLock::new(),
+            mapping: OnceLock::new(),
         }
+    }
+
+    /// A segment that the manifest calls sealed.
+    pub(crate) fn sealed(
+        named: &NamedSegment,
+        extent: SealedExtent,
+        path: PathBuf,
+        file: Arc<dyn File>,
+    ) -> Segment {
+        let segment = Segment::new(named.id, named.uid, path, file);
+        segment.in_file.store(extent.frames_end, Ordering::Release);
+        segment.end_seq.store(extent.last_seq.0, Ordering::Release);
+        segment.set_sealed(extent);
+        segment
+    }
+
+    /// From here on it never changes. Done once, when a durable manifest says so.
+    pub(crate) fn set_sealed(&self, extent: SealedExtent) {
+        let _ = self.sealed.set(extent);
+    }
+
+    pub(crate) fn set_mapping(&self, mapping: Option<Mapping>) {
+        if let Some(mapping) = mapping {
+            let _ = self.mapping.set(mapping);
+        }
+    }
+
+    /// Counts records that were not read one by one.
+    pub(crate) fn add_rows(&self, rows: &Rows) -> Result<()> {
+        let system = rows.system()?;
+        let mut numbers: Vec<Seq> = system.iter().map(|row| row.seq).collect();
+        if let Some(last) = rows.len().checked_sub(1) {
+            numbers.extend([rows.seq(Ordinal(0))?, rows.seq(Ordinal(last))?]);
+        }
+        if let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) {
+            self.first_seq.store(first.0, Ordering::Release);
+            self.last_seq.store(last.0, Ordering::Release);
+        }
+        self.records.store(u64::from(rows.len()) + system.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Where records and footer end, once it is sealed.
+    #[must_use]
+    pub fn extent(&self) -> Option<SealedExtent> {
+        self.sealed.get().copied()
+    }
+
+    /// Whether it is sealed: it has a footer that the manifest vouches for, and never changes.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.get().is_some()
+    }
+
+    /// As the manifest names it.
+    pub(crate) fn named(&self) -> NamedSegment {
+        NamedSegment { id: self.id, uid: self.uid, sealed: self.extent() }
     }
 
     /// Its number.
@@ -129,31 +192,19 @@ impl Segment {
         (first != 0).then(|| (Seq(first), Seq(self.last_seq.load(Ordering::Acquire))))
     }
 
-    /// Records, live records, bytes of live records.
+    /// Records in it, of every kind.
     #[must_use]
-    pub fn counts(&self) -> [u64; 3] {
-        [&self.records, &self.live_records, &self.live_bytes].map(|count| count.load(Ordering::Relaxed))
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
 
-    /// Counts records of a published frame, none of them live yet.
+    /// Counts records of a published frame.
     pub(crate) fn add_records(&self, first: Seq, count: u32) {
         if count > 0 {
             let _ = self.first_seq.compare_exchange(0, first.0, Ordering::AcqRel, Ordering::Relaxed);
             self.last_seq.store(first.plus(u64::from(count)).previous().0, Ordering::Release);
             self.records.fetch_add(u64::from(count), Ordering::Relaxed);
         }
-    }
-
-    /// Counts a record of `len` bytes as live.
-    pub fn add_live(&self, len: u32) {
-        self.live_records.fetch_add(1, Ordering::Relaxed);
-        self.live_bytes.fetch_add(u64::from(len), Ordering::Relaxed);
-    }
-
-    /// Counts a record of `len` bytes as dead that was live.
-    pub fn remove_live(&self, len: u32) {
-        self.live_records.fetch_sub(1, Ordering::Relaxed);
-        self.live_bytes.fetch_sub(u64::from(len), Ordering::Relaxed);
     }
 
     pub(crate) fn corruption(&self, offset: u64, what: impl std::fmt::Display) -> Error {
@@ -170,10 +221,22 @@ impl Segment {
     /// # Errors
     /// `Corruption` with file and offset, or `Io`.
     pub fn read(&self, at: Location) -> Result<RecordBuf> {
+        if let Some(buf) = self.read_mapped(at) {
+            return Ok(buf);
+        }
         match self.read_once(at) {
             Err(error) if error.kind() == ErrorKind::Corruption => self.read_once(at),
             result => result,
         }
+    }
+
+    /// The record at `at` where the segment is mapped and the record verifies; without a system call and without a copy. It
+    /// keeps the mapping.
+    #[must_use]
+    pub fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
+        let range = at.offset as usize..at.offset as usize + at.len as usize;
+        let bytes = self.mapping.get()?.slice(range)?;
+        self.verify(bytes, at).ok()
     }
 
     fn read_once(&self, at: Location) -> Result<RecordBuf> {
@@ -185,14 +248,14 @@ impl Segment {
             ),
             _ => self.io("reading a record", e).with_offset(u64::from(at.offset)),
         })?;
-        self.verify(bytes, at)
+        self.verify(bytes.into(), at)
     }
 
     /// Verifies bytes that stand, or will stand, at `at`.
-    pub(crate) fn verify(&self, bytes: Vec<u8>, at: Location) -> Result<RecordBuf> {
+    pub(crate) fn verify(&self, bytes: Bytes, at: Location) -> Result<RecordBuf> {
         let checked = RecordRef::verify(&bytes, self.uid, at.offset).map(|record| record.len());
         match checked {
-            Ok(len) if len == at.len as usize => Ok(RecordBuf(bytes.into())),
+            Ok(len) if len == at.len as usize => Ok(RecordBuf(bytes)),
             Ok(len) => Err(self.corruption(
                 u64::from(at.offset),
                 format!("the record has {len} bytes, the index says {}", at.len),

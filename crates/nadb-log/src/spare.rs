@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, guard};
 
 use crate::log::{Log, LogOptions, ManifestState};
-use crate::manifest::{Manifest, NamedSegment};
+use crate::manifest::Manifest;
 use crate::names::segment_path;
 use crate::segment::{Segment, SegmentHeader};
 
@@ -38,7 +38,7 @@ impl<P: Send> Log<P> {
         };
         // Should the manifest fail to be stored, it may or may not name the segment: the next one must.
         state.unnamed = Some(Arc::clone(&segment));
-        let named = NamedSegment { id: segment.id, uid: segment.uid };
+        let named = segment.named();
         if guard::on("segment.named_before_first_frame") {
             self.store_manifest(&mut state, |manifest| {
                 manifest.clean = None;

@@ -1,6 +1,5 @@
 //! Syncing: concurrent writers share one sync, and what is durable is a prefix.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::{ErrorKind, Result, Seq, guard};
@@ -22,6 +21,15 @@ impl<P: Send> Log<P> {
         // perhaps written again, before the next one begins.
         MutexGuard::unlock_fair(sync);
         synced
+    }
+
+    /// Makes everything up to the end of a full segment durable, and gives its last number. Afterwards no sync has to do with
+    /// its file any more.
+    pub(crate) fn sync_full(&self, segment: &Segment) -> Result<Seq> {
+        let _sync = self.sync.lock();
+        let end = Seq(segment.end_seq.load(Ordering::Acquire));
+        self.sync_locked(end)?;
+        Ok(end)
     }
 
     /// Makes everything that is published now durable.
@@ -71,7 +79,7 @@ impl<P: Send> Log<P> {
         self.lock_tail().is_marked || self.is_poisoned.load(Ordering::Acquire)
     }
 
-    fn sync_file(&self, segment: &Arc<Segment>) -> Result<()> {
+    pub(crate) fn sync_file(&self, segment: &Segment) -> Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         match segment.file.sync_data() {
             Ok(()) => Ok(()),

@@ -11,8 +11,8 @@ use nadb_core::{
     Codec, Durability, Location, ManualClock, NamespaceId, Result, SeededEntropy, SegmentUid, Seq,
 };
 use nadb_log::{
-    Frame, FrameBody, FrameHeader, FrameKind, Log, LogOptions, Manifest, Placed, Publish, RecordFields,
-    RecordKind, RecordRef, SEGMENT_HEADER, Segment, Visit,
+    Frame, FrameBody, FrameHeader, FrameKind, Log, LogOptions, Manifest, Placed, Publish, ReadMode,
+    RecordFields, RecordKind, RecordRef, SEGMENT_HEADER, SealedSegment, Segment, Visit,
 };
 use nadb_vfs::{Fs, MemFs};
 
@@ -244,6 +244,11 @@ struct Rows(Vec<(Seq, Vec<u8>)>);
 impl Visit for Rows {
     fn begin(&mut self, _hash_seed: u64) {}
 
+    fn sealed(&mut self, segments: &[SealedSegment]) -> Result<()> {
+        assert!(segments.is_empty(), "nobody seals here");
+        Ok(())
+    }
+
     fn record(&mut self, record: &RecordRef<'_>, at: Location, _segment: &Arc<Segment>) -> Result<()> {
         assert_eq!(at.len as usize, record.len());
         assert!(self.0.last().is_none_or(|last| last.0 < record.seq), "numbers rise");
@@ -264,6 +269,7 @@ impl Store {
             segment_size: 400,
             buffer_size: 1000,
             create: true,
+            read_mode: ReadMode::default(),
             clock: Arc::new(ManualClock::new(1_700_000_000_000)),
             entropy: Arc::new(SeededEntropy::new(seed)),
         };

@@ -178,9 +178,9 @@ impl Sources {
         for candidate in own.into_iter().chain(strange) {
             let named = match &candidate.header {
                 Some(header) if header.store != store => None,
-                Some(header) => Some(NamedSegment { id: header.id, uid: header.uid }),
+                Some(header) => Some(NamedSegment::open(header.id, header.uid)),
                 None if !candidate.has_frames() => continue,
-                None => Some(NamedSegment { id: candidate.id, uid: SegmentUid(candidate.raw_id(16)) }),
+                None => Some(NamedSegment::open(candidate.id, SegmentUid(candidate.raw_id(16)))),
             };
             match named.filter(|named| self.manifest.segments.iter().all(|known| known.id != named.id)) {
                 Some(named) => {
@@ -217,11 +217,7 @@ impl Sources {
     }
 
     fn named(&self) -> Vec<NamedSegment> {
-        let mut named: Vec<_> = self
-            .segments
-            .iter()
-            .map(|source| NamedSegment { id: source.segment.id, uid: source.segment.uid })
-            .collect();
+        let mut named: Vec<_> = self.segments.iter().map(|source| source.segment.named()).collect();
         named.sort_by_key(|named| named.id);
         named
     }

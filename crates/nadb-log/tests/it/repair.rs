@@ -11,8 +11,8 @@ use nadb_core::{
 };
 use nadb_log::{
     AfterLoss, FrameBody, Log, LogOptions, LostKind, Manifest, ManifestFound, Placed, Publish, REPAIR_REPORT,
-    RecordFields, RecordKind, RecordRef, RepairOptions, RepairOutcome, RepairReport, Segment, Visit,
-    parse_segment, repair,
+    ReadMode, RecordFields, RecordKind, RecordRef, RepairOptions, RepairOutcome, RepairReport, SealedSegment,
+    Segment, Visit, parse_segment, repair,
 };
 use nadb_vfs::{Fs, SimFs};
 
@@ -47,6 +47,11 @@ struct All(Vec<Full>, BTreeSet<NamespaceId>);
 impl Visit for All {
     fn begin(&mut self, _hash_seed: u64) {}
 
+    fn sealed(&mut self, segments: &[SealedSegment]) -> Result<()> {
+        assert!(segments.is_empty(), "nobody seals here");
+        Ok(())
+    }
+
     fn record(&mut self, record: &RecordRef<'_>, at: Location, _segment: &Arc<Segment>) -> Result<()> {
         match record.kind {
             RecordKind::NamespaceCreate => drop(self.1.insert(record.namespace)),
@@ -77,6 +82,7 @@ fn open(fs: &SimFs) -> Result<(Log<()>, Vec<Full>)> {
     let options = LogOptions {
         segment_size: SEGMENT_BYTES,
         buffer_size: 64 << 10,
+        read_mode: ReadMode::default(),
         create: true,
         clock: Arc::new(ManualClock::new(1_700_000_000_000)),
         entropy: Arc::new(SeededEntropy::new(fs.calls())),

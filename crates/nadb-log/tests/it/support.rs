@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use nadb_core::{Durability, Entropy, Error, Location, ManualClock, NamespaceId, Result, SeededEntropy, Seq};
 use nadb_log::{
-    FrameBody, Log, LogOptions, Placed, Publish, RecordFields, RecordKind, RecordRef, Segment, Visit,
-    segment_path,
+    FrameBody, Log, LogOptions, Placed, Publish, ReadMode, RecordFields, RecordKind, RecordRef,
+    SealedSegment, Segment, Visit, segment_path,
 };
 use nadb_vfs::{DirEntry, File, FileLock, Fs, LockError, SimFs};
 
@@ -48,6 +48,7 @@ impl Env {
         let options = LogOptions {
             segment_size: self.segment_size,
             buffer_size: self.buffer_size,
+            read_mode: ReadMode::default(),
             create: self.create,
             clock: Arc::new(ManualClock::new(1_700_000_000_000)),
             entropy: Arc::clone(&self.entropy),
@@ -89,6 +90,11 @@ struct Shown(Vec<Row>);
 impl Visit for Shown {
     fn begin(&mut self, _hash_seed: u64) {
         assert!(self.0.is_empty());
+    }
+
+    fn sealed(&mut self, segments: &[SealedSegment]) -> Result<()> {
+        assert!(segments.is_empty(), "nobody seals here");
+        Ok(())
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, _segment: &Arc<Segment>) -> Result<()> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use nadb_core::{Durability, ErrorKind, Location, ManualClock, NamespaceId, SeededEntropy};
 use nadb_log::{
-    FrameBody, Log, LogOptions, Placed, Publish, RecordFields, RecordKind, RecordRef, Segment, Visit,
+    FrameBody, Log, LogOptions, Placed, Publish, ReadMode, RecordFields, RecordKind, RecordRef,
+    SealedSegment, Segment, Visit,
 };
 use nadb_testkit::crash::{Crash, Left};
 use nadb_testkit::dice::Dice;
@@ -442,6 +443,9 @@ fn a_sync_does_not_fail_for_frames_above_its_own() {
     }
     impl Visit for Nobody {
         fn begin(&mut self, _: u64) {}
+        fn sealed(&mut self, _: &[SealedSegment]) -> nadb_core::Result<()> {
+            Ok(())
+        }
         fn record(&mut self, _: &RecordRef<'_>, _: Location, _: &Arc<Segment>) -> nadb_core::Result<()> {
             Ok(())
         }
@@ -451,6 +455,7 @@ fn a_sync_does_not_fail_for_frames_above_its_own() {
         segment_size: 1 << 20,
         buffer_size: 1 << 20,
         create: true,
+        read_mode: ReadMode::default(),
         clock: Arc::new(ManualClock::new(1)),
         entropy: Arc::new(SeededEntropy::new(1)),
     };

@@ -1,0 +1,140 @@
+//! The namespaces: by name for whoever reads and writes now, and those that were dropped for as long as an open view may ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nadb_core::limits::NAMESPACE_ID_MAX;
+use nadb_core::{Error, NamespaceId, Result, Seq};
+use parking_lot::{Mutex, RwLock};
+
+/// One namespace.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) id: NamespaceId,
+    pub(crate) name: String,
+    pub(crate) keys: AtomicU64,
+    /// Writers hold it shared from looking the namespace up until their write is visible; a drop holds it alone.
+    pub(crate) gate: RwLock<()>,
+    /// The last number of the frame that made it; 0 until then.
+    created: AtomicU64,
+    /// The last number of the frame that dropped it; 0 until then.
+    dropped: AtomicU64,
+}
+
+impl Namespace {
+    pub(crate) fn new(id: NamespaceId, name: &str) -> Namespace {
+        Namespace {
+            id,
+            name: name.to_owned(),
+            keys: AtomicU64::new(0),
+            gate: RwLock::new(()),
+            created: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn set_created(&self, seq: Seq) {
+        self.created.store(seq.0, Ordering::Release);
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether a view at this watermark has it.
+    fn exists_at(&self, watermark: Seq) -> bool {
+        let dropped = self.dropped.load(Ordering::Acquire);
+        self.created.load(Ordering::Acquire) <= watermark.0 && (dropped == 0 || dropped > watermark.0)
+    }
+}
+
+/// All namespaces.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    by_name: RwLock<BTreeMap<String, Arc<Namespace>>>,
+    /// Dropped, with keys that may still be in the index.
+    dropped: Mutex<Vec<Arc<Namespace>>>,
+    next: AtomicU32,
+}
+
+impl Namespaces {
+    pub(crate) fn new() -> Namespaces {
+        Namespaces { by_name: RwLock::default(), dropped: Mutex::default(), next: AtomicU32::new(1) }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.by_name.read().get(name).cloned()
+    }
+
+    /// In the order of their names.
+    pub(crate) fn all(&self) -> Vec<Arc<Namespace>> {
+        self.by_name.read().values().cloned().collect()
+    }
+
+    /// The namespace that had this name at a view's moment.
+    pub(crate) fn get_at(&self, name: &str, watermark: Seq) -> Option<Arc<Namespace>> {
+        // The list of the dropped first: what is dropped between the two looks is found at one of them.
+        let now = self.get(name).filter(|namespace| namespace.exists_at(watermark));
+        let is_it = |namespace: &&Arc<Namespace>| namespace.name == name && namespace.exists_at(watermark);
+        now.or_else(|| self.dropped.lock().iter().find(is_it).cloned())
+    }
+
+    /// Those that existed at a view's moment, in the order of their names.
+    pub(crate) fn all_at(&self, watermark: Seq) -> Vec<Arc<Namespace>> {
+        let by_name = self.by_name.read();
+        let dropped = self.dropped.lock();
+        let all = by_name.values().chain(dropped.iter());
+        let mut found: Vec<_> = all.filter(|namespace| namespace.exists_at(watermark)).cloned().collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
+    /// A namespace that nobody sees before its create record is published.
+    pub(crate) fn prepare(&self, name: &str) -> Result<Arc<Namespace>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        if id > NAMESPACE_ID_MAX {
+            return Err(Error::limit(
+                "the store has used up its namespace ids; copy its records into a new store",
+            ));
+        }
+        Ok(Arc::new(Namespace::new(NamespaceId(id), name)))
+    }
+
+    /// Ids up to this one are not given again.
+    pub(crate) fn reserve_id(&self, id: NamespaceId) {
+        self.next.fetch_max(id.0.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// From now on it is there.
+    pub(crate) fn add(&self, namespace: &Arc<Namespace>) {
+        self.by_name.write().insert(namespace.name.clone(), Arc::clone(namespace));
+    }
+
+    /// The namespace's name is free again; its keys are to be purged.
+    pub(crate) fn drop_at(&self, namespace: &Arc<Namespace>, seq: Seq) {
+        // Both under the lock: at any moment a view finds it in one of the two places.
+        let mut by_name = self.by_name.write();
+        self.dropped.lock().push(Arc::clone(namespace));
+        namespace.dropped.store(seq.0, Ordering::Release);
+        if by_name.get(&namespace.name).is_some_and(|have| have.id == namespace.id) {
+            by_name.remove(&namespace.name);
+        }
+    }
+
+    /// Dropped namespaces that no view at or after `oldest` has.
+    pub(crate) fn purgeable(&self, oldest: Seq) -> Vec<Arc<Namespace>> {
+        let is_gone = |namespace: &&Arc<Namespace>| !namespace.exists_at(oldest);
+        self.dropped.lock().iter().filter(is_gone).cloned().collect()
+    }
+
+    /// Those that were dropped and have keys in the index.
+    pub(crate) fn dropped(&self) -> Vec<Arc<Namespace>> {
+        self.dropped.lock().clone()
+    }
+
+    /// No key of it is in the index any more.
+    pub(crate) fn forget(&self, namespace: &Namespace) {
+        self.dropped.lock().retain(|dropped| dropped.id != namespace.id);
+    }
+}

@@ -1,0 +1,103 @@
+//! A segment as the engine sees it: the file, its rows, and which of them are live.
+
+use std::fmt;
+use std::sync::Arc;
+
+use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq};
+use nadb_index::LiveSet;
+use nadb_log::{Footer, FrameBody, Placed, Row, Rows, Segment, SystemRow};
+use parking_lot::RwLock;
+
+/// One segment.
+pub(crate) struct Slot {
+    pub(crate) segment: Arc<Segment>,
+    /// Which rows are live, by ordinal: an ordinal stays the same when the rows move from memtable to footer.
+    pub(crate) live: LiveSet,
+    rows: RwLock<Rows>,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({})", self.segment.id())
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(segment: &Arc<Segment>, rows: Rows) -> Arc<Slot> {
+        Arc::new(Slot { segment: Arc::clone(segment), live: LiveSet::new(), rows: RwLock::new(rows) })
+    }
+
+    /// Where its rows are now; they stay readable there whatever happens to the slot.
+    pub(crate) fn rows(&self) -> Rows {
+        self.rows.read().clone()
+    }
+
+    /// The rows are in the footer from now on.
+    pub(crate) fn seal(&self, footer: Footer) {
+        *self.rows.write() = Rows::Footer(Arc::new(footer));
+    }
+
+    /// Adds the rows of a frame; gives the ordinal of the first.
+    pub(crate) fn append(&self, body: &FrameBody, placed: &Placed) -> Ordinal {
+        let rows = self.rows.read();
+        let first = Ordinal(rows.len());
+        if let Rows::Memtable(memtable) = &*rows {
+            for (index, (at, mut record)) in (0u64..).zip(body.records()) {
+                record.seq = placed.first_seq.plus(index);
+                let offset = placed.body_offset + at;
+                if let Some(row) = Row::of(&record, offset) {
+                    memtable.push(&row);
+                } else if let Some(row) = SystemRow::of(&record, offset) {
+                    memtable.push_system(row);
+                }
+            }
+        }
+        first
+    }
+
+    /// The row of the record at a place that the index names.
+    pub(crate) fn ordinal_of(&self, at: Location) -> Result<Ordinal> {
+        self.rows.read().ordinal_of(at.offset)?.ok_or_else(|| {
+            let what = "the index names a record here, but the segment has no row for it";
+            Error::corruption(self.segment.path(), u64::from(at.offset), what)
+        })
+    }
+
+    /// Whether a view at this watermark has the row, expired or not.
+    pub(crate) fn has(&self, rows: &Rows, ordinal: Ordinal, watermark: Seq) -> Result<bool> {
+        Ok(self.live.is_live_at(ordinal, watermark) && rows.seq(ordinal)? <= watermark)
+    }
+
+    /// The place of a row's record.
+    pub(crate) fn location(&self, rows: &Rows, ordinal: Ordinal) -> Result<Location> {
+        let meta = rows.meta(ordinal)?;
+        Ok(Location { segment: self.segment.id(), offset: meta.offset, len: meta.len })
+    }
+}
+
+/// All segments, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct SlotTable {
+    slots: Arc<[Arc<Slot>]>,
+}
+
+impl SlotTable {
+    pub(crate) fn new(mut slots: Vec<Arc<Slot>>) -> SlotTable {
+        slots.sort_by_key(|slot| slot.segment.id());
+        SlotTable { slots: slots.into() }
+    }
+
+    pub(crate) fn get(&self, id: SegmentId) -> Option<&Arc<Slot>> {
+        let at = self.slots.binary_search_by_key(&id, |slot| slot.segment.id()).ok()?;
+        self.slots.get(at)
+    }
+
+    pub(crate) fn all(&self) -> Arc<[Arc<Slot>]> {
+        Arc::clone(&self.slots)
+    }
+
+    /// The same with one more.
+    pub(crate) fn with(&self, slot: Arc<Slot>) -> SlotTable {
+        SlotTable::new(self.slots.iter().cloned().chain([slot]).collect())
+    }
+}

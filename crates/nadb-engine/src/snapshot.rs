@@ -1,0 +1,108 @@
+//! Snapshots: a view that a user holds.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use nadb_core::{Entry, Metadata, Result, Value};
+
+use crate::engine::Shared;
+use crate::scan::Scan;
+use crate::view::View;
+
+/// The store at one moment. Clones share it; it ends with the last of them, and with the last scan of it.
+///
+/// What is written while it is held costs memory: each overwritten or deleted key about 60 bytes until it goes.
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use nadb_core::{Action, Operation, Put};
+/// use nadb_engine::{Engine, Options};
+/// let engine = Engine::open(Arc::new(nadb_vfs::MemFs::default()), Path::new("store"), Options::default())?;
+/// let set = |value: &'static [u8]| {
+///     engine.write(&[Operation::new("users", b"user:1".as_slice(), Action::Put(Put::new(value)))], None)
+/// };
+/// set(b"Alice")?;
+/// let before = engine.snapshot()?;
+/// set(b"Bob")?;
+/// assert_eq!(before.get("users", b"user:1")?.unwrap(), b"Alice");
+/// assert_eq!(engine.get("users", b"user:1")?.unwrap(), b"Bob");
+/// # Ok::<(), nadb_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    shared: Arc<Shared>,
+    view: Arc<View>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Snapshot {
+        Snapshot { shared: Arc::clone(shared), view: shared.take_view() }
+    }
+
+    /// The number of the last write that it shows.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.view.watermark.0
+    }
+
+    /// The value that a key had; `None` when it was absent or expired.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
+    pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        found.map(|found| self.shared.value(&found)).transpose()
+    }
+
+    /// Value and metadata that a key had.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        found.map(|found| self.shared.entry(&found)).transpose()
+    }
+
+    /// The metadata that a key had.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
+        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        found.map(|found| self.shared.metadata(&found)).transpose()
+    }
+
+    /// Whether a key was there.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        Ok(self.shared.find_in_view(&self.view, namespace, key)?.is_some())
+    }
+
+    /// The values of several keys, in the order of `keys`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], the first that happens.
+    pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        keys.iter().map(|key| self.get(namespace, key)).collect()
+    }
+
+    /// The live records of a key range, in key order, from either end.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
+        self.shared.scan(&self.view, namespace, range)
+    }
+
+    /// The names of the namespaces that there were, in order.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn namespaces(&self) -> Result<Vec<String>> {
+        self.shared.check_open_to_read()?;
+        let all = self.shared.keyspace.namespaces.all_at(self.view.watermark);
+        Ok(all.iter().map(|namespace| namespace.name.clone()).collect())
+    }
+}

@@ -1,0 +1,194 @@
+//! The rows of one segment, wherever they are: in a memtable while it is not sealed or its footer is damaged, else in the footer.
+
+use std::sync::Arc;
+
+use nadb_core::{BlobId, Error, ErrorKind, NamespaceId, Ordinal, Result, Seq};
+
+use crate::footer::{Footer, FooterCursor};
+use crate::memtable::{Memtable, Run, RunCursor};
+use crate::merge::Direction;
+use crate::replay::{ScanCounts, replay_again};
+use crate::row::{Row, RowCursor, RowMeta, SystemRow};
+use crate::segment::Segment;
+
+/// The rows of one segment.
+#[derive(Debug, Clone)]
+pub enum Rows {
+    /// In RAM.
+    Memtable(Arc<Memtable>),
+    /// In the file.
+    Footer(Arc<Footer>),
+}
+
+/// A cursor over one sorted part of a segment's rows.
+#[derive(Debug)]
+pub enum RowsCursor {
+    /// Over a run of a memtable.
+    Run(RunCursor),
+    /// Over a footer.
+    Footer(FooterCursor),
+}
+
+impl RowCursor for RowsCursor {
+    fn key(&self) -> Option<(NamespaceId, &[u8])> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.key(),
+            RowsCursor::Footer(cursor) => cursor.key(),
+        }
+    }
+
+    fn ordinal(&self) -> Ordinal {
+        match self {
+            RowsCursor::Run(cursor) => cursor.ordinal(),
+            RowsCursor::Footer(cursor) => cursor.ordinal(),
+        }
+    }
+
+    fn next(&mut self) -> Result<()> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.next(),
+            RowsCursor::Footer(cursor) => cursor.next(),
+        }
+    }
+
+    fn previous(&mut self) -> Result<()> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.previous(),
+            RowsCursor::Footer(cursor) => cursor.previous(),
+        }
+    }
+}
+
+impl Rows {
+    /// Rows of a segment that has none yet.
+    #[must_use]
+    pub fn none() -> Rows {
+        Rows::Memtable(Arc::new(Memtable::new()))
+    }
+
+    /// Reads the frames of a segment again, by positioned reads, and makes its rows of them.
+    ///
+    /// # Errors
+    /// `Corruption` where a frame does not verify; `Io`.
+    pub fn rebuild(segment: &Arc<Segment>) -> Result<Rows> {
+        let memtable = Memtable::new();
+        replay_again(segment, &mut ScanCounts::default(), &mut |record, at, _| {
+            if let Some(row) = Row::of(record, at.offset) {
+                memtable.push(&row);
+            } else if let Some(row) = SystemRow::of(record, at.offset) {
+                memtable.push_system(row);
+            }
+            Ok(())
+        })?;
+        Ok(Rows::Memtable(Arc::new(memtable)))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        match self {
+            Rows::Memtable(memtable) => memtable.len(),
+            Rows::Footer(footer) => footer.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is known of a row.
+    ///
+    /// # Errors
+    /// `Corruption` where the footer is damaged; also for an ordinal that there is not.
+    pub fn meta(&self, ordinal: Ordinal) -> Result<RowMeta> {
+        match self {
+            Rows::Memtable(memtable) => memtable.meta(ordinal).ok_or_else(|| missing(ordinal)),
+            Rows::Footer(footer) => footer.meta(ordinal),
+        }
+    }
+
+    /// The sequence number of a row.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn seq(&self, ordinal: Ordinal) -> Result<Seq> {
+        match self {
+            Rows::Memtable(memtable) => memtable.seq(ordinal).ok_or_else(|| missing(ordinal)),
+            Rows::Footer(footer) => footer.seq(ordinal),
+        }
+    }
+
+    /// The row whose record begins at this offset of the file.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn ordinal_of(&self, offset: u32) -> Result<Option<Ordinal>> {
+        match self {
+            Rows::Memtable(memtable) => Ok(memtable.ordinal_of(offset)),
+            Rows::Footer(footer) => footer.ordinal_of(offset),
+        }
+    }
+
+    /// The records that say nothing of a key, in file order.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn system(&self) -> Result<Vec<SystemRow>> {
+        match self {
+            Rows::Memtable(memtable) => Ok(memtable.system()),
+            Rows::Footer(footer) => footer.system(),
+        }
+    }
+
+    /// The blobs that the rows name, live or dead.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn blobs(&self) -> Result<Vec<BlobId>> {
+        match self {
+            Rows::Memtable(memtable) => Ok(memtable.metas().iter().filter_map(|meta| meta.blob).collect()),
+            Rows::Footer(footer) => footer.blob_ids(),
+        }
+    }
+
+    /// Cursors over all rows. Forward they stand on the first row at or behind (namespace, key); backward on the last one
+    /// before it.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn cursors(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        direction: Direction,
+    ) -> Result<Vec<RowsCursor>> {
+        let mut cursors = match self {
+            Rows::Memtable(memtable) => {
+                let at_key = |run: &Arc<Run>| run.cursor(run.seek(namespace, key));
+                memtable.runs().iter().map(at_key).map(RowsCursor::Run).collect()
+            }
+            Rows::Footer(footer) => vec![RowsCursor::Footer(footer.cursor(footer.seek(namespace, key)?)?)],
+        };
+        if direction == Direction::Backward {
+            for cursor in &mut cursors {
+                cursor.previous()?;
+            }
+        }
+        Ok(cursors)
+    }
+
+    /// Bytes of RAM.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Rows::Memtable(memtable) => memtable.memory_bytes(),
+            Rows::Footer(footer) => footer.memory_bytes(),
+        }
+    }
+}
+
+fn missing(ordinal: Ordinal) -> Error {
+    Error::new(ErrorKind::Corruption, format!("the segment has no row {}", ordinal.0))
+}

@@ -1,0 +1,202 @@
+//! Sealing: a full segment gets its footer, and the manifest says durably that it has it. From then on the file never changes.
+//! And the way back: opening sealed segments by their footers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use bytes::Bytes;
+use nadb_core::{Error, ErrorKind, Result, guard};
+use nadb_vfs::Mapping;
+
+use crate::footer::{Footer, FooterBuilder};
+use crate::log::{Log, ReadMode};
+use crate::manifest::SealedExtent;
+use crate::memtable::Memtable;
+use crate::recovery::SealedSegment;
+use crate::rows::Rows;
+use crate::segment::{SEGMENT_HEADER, Segment};
+
+/// Footers are opened by at most this many threads.
+const THREADS_MAX: usize = 8;
+
+impl<P: Send> Log<P> {
+    /// The oldest segment that is full and not sealed yet.
+    #[must_use]
+    pub fn oldest_unsealed(&self) -> Option<Arc<Segment>> {
+        self.full_segments().next()
+    }
+
+    /// Full segments that are not sealed, oldest first.
+    pub(crate) fn full_segments(&self) -> impl Iterator<Item = Arc<Segment>> + use<P> {
+        let (segments, active, _) = self.segments();
+        segments.into_iter().filter(move |segment| {
+            let has_frames = segment.bytes() > u64::from(SEGMENT_HEADER);
+            has_frames && !segment.is_sealed() && Some(segment.id) != active
+        })
+    }
+
+    /// How many segments are full and not sealed yet.
+    #[must_use]
+    pub fn unsealed_count(&self) -> usize {
+        self.unsealed.load(Ordering::Acquire)
+    }
+
+    /// Seals the oldest full segment, whose rows are all in `memtable`, and gives its footer.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io` or `Limit`: the segment is not sealed, its records are as good as before, and sealing may be tried
+    /// again. `Poisoned` when a sync fails or has failed. `InvalidInput` for a segment whose turn it is not.
+    pub fn seal(&self, segment: &Arc<Segment>, memtable: &Memtable) -> Result<Footer> {
+        if self.oldest_unsealed().is_none_or(|oldest| oldest.id != segment.id) {
+            return Err(Error::invalid(format!("segment {} is not the next one to be sealed", segment.id)));
+        }
+        // DURABILITY: afterwards nobody syncs this file but the caller, so that the error of a failed sync of the footer
+        // cannot be told to somebody else; and what counts as durable reaches its end.
+        let last_seq = self.sync_full(segment)?;
+        let frames_end = segment.in_file.load(Ordering::Acquire);
+        let footer = encode(segment, frames_end, memtable)?;
+        let file_len = u32::try_from(footer.len()).ok().and_then(|len| frames_end.checked_add(len));
+        let file_len = file_len.ok_or_else(|| {
+            Error::limit(format!("segment {} and its footer have more than 4 GiB", segment.id))
+        })?;
+        self.write_footer(segment, frames_end, &footer)?;
+        let extent = SealedExtent { frames_end, file_len, last_seq };
+        let opened = open_footer(segment, extent, self.options.read_mode)?;
+        let mut state = self.manifest.lock();
+        self.check_poison()?;
+        self.store_manifest(&mut state, |manifest| {
+            if let Some(named) = manifest.segments.iter_mut().find(|named| named.id == segment.id) {
+                named.sealed = Some(extent);
+            }
+        })?;
+        drop(state);
+        segment.set_sealed(extent);
+        segment.set_mapping(opened.1);
+        self.unsealed.fetch_sub(1, Ordering::AcqRel);
+        Ok(opened.0)
+    }
+
+    /// Writes the footer behind the last frame, durably.
+    fn write_footer(&self, segment: &Segment, at: u32, footer: &[u8]) -> Result<()> {
+        let at = u64::from(at);
+        let io = |e| segment.io("writing a footer", e);
+        // What a crash or a failed attempt left there is not a footer: the manifest does not say so.
+        if segment.file.len().map_err(io)? > at {
+            segment.file.set_len(at).map_err(io)?;
+        }
+        if let Err(e) = segment.file.write_all_at(footer, at) {
+            // Only room that is given back; what is left is as good as nothing.
+            let _ = segment.file.set_len(at);
+            return Err(io(e.source));
+        }
+        self.counters.written_bytes.fetch_add(footer.len() as u64, Ordering::Relaxed);
+        // DURABILITY: the footer before the manifest that calls it one.
+        if guard::on("seal.sync_before_manifest") { self.sync_file(segment) } else { Ok(()) }
+    }
+}
+
+/// The footer of a segment whose frames end at `at`.
+fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<Vec<u8>> {
+    let mut builder = FooterBuilder::new();
+    let mut rows = memtable.in_key_order();
+    while let Some((namespace, key, ordinal)) = rows.next() {
+        builder.push_key(namespace, key, ordinal)?;
+    }
+    builder.finish(segment.uid, at, &memtable.metas(), &memtable.system())
+}
+
+/// The footer of a sealed segment, and the mapping through which it is read, if any.
+fn open_footer(segment: &Segment, extent: SealedExtent, mode: ReadMode) -> Result<(Footer, Option<Mapping>)> {
+    if mode == ReadMode::Positioned || !segment.file.can_map() {
+        return read_footer(segment, extent).map(|footer| (footer, None));
+    }
+    check_len(segment, extent)?;
+    let mapping =
+        segment.file.map(u64::from(extent.file_len)).map_err(|e| segment.io("mapping a segment", e))?;
+    let range = extent.frames_end as usize..extent.file_len as usize;
+    let bytes = mapping.slice(range).unwrap_or_default();
+    let footer = Footer::open(bytes, segment.uid, extent.frames_end, &segment.path)?;
+    Ok((footer, Some(mapping)))
+}
+
+/// The footer of a sealed segment, by positioned reads.
+pub(crate) fn read_footer(segment: &Segment, extent: SealedExtent) -> Result<Footer> {
+    check_len(segment, extent)?;
+    let mut bytes = vec![0; (extent.file_len - extent.frames_end) as usize];
+    segment
+        .file
+        .read_exact_at(&mut bytes, u64::from(extent.frames_end))
+        .map_err(|e| segment.io("reading a footer", e).with_offset(u64::from(extent.frames_end)))?;
+    Footer::open(Bytes::from(bytes), segment.uid, extent.frames_end, &segment.path)
+}
+
+fn check_len(segment: &Segment, extent: SealedExtent) -> Result<()> {
+    let len = segment.file.len().map_err(|e| segment.io("reading a segment", e))?;
+    if len == u64::from(extent.file_len) {
+        return Ok(());
+    }
+    Err(segment.corruption(
+        len.min(u64::from(extent.file_len)),
+        format!("the file has {len} bytes, the manifest says {}", extent.file_len),
+    ))
+}
+
+/// Opens the footers of sealed segments, several at a time. One that is damaged is built again from the records, in memory,
+/// and reported.
+pub(crate) fn open_footers(
+    sealed: Vec<(Arc<Segment>, u64)>,
+    mode: ReadMode,
+) -> Result<(Vec<SealedSegment>, Vec<String>)> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
+    let chunk = sealed.len().div_ceil(threads).max(1);
+    let open = |part: &[(Arc<Segment>, u64)]| -> Result<Vec<_>> {
+        part.iter().map(|(segment, _)| open_or_rebuild(segment, mode)).collect()
+    };
+    let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 {
+        vec![open(&sealed)]
+    } else {
+        thread::scope(|scope| {
+            let threads: Vec<_> = sealed.chunks(chunk).map(|part| scope.spawn(|| open(part))).collect();
+            threads.into_iter().map(join).collect()
+        })
+    };
+    let mut opened = Vec::with_capacity(sealed.len());
+    let mut warnings = Vec::new();
+    for part in parts {
+        for (segment, warning) in part? {
+            opened.push(segment);
+            warnings.extend(warning);
+        }
+    }
+    Ok((opened, warnings))
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a thread that opened footers panicked")))
+}
+
+fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegment, Option<String>)> {
+    let Some(extent) = segment.extent() else {
+        return Err(segment.corruption(0, "the segment is not sealed"));
+    };
+    let opened = open_footer(segment, extent, mode).and_then(|(footer, mapping)| {
+        footer.check_sums()?;
+        Ok((footer, mapping))
+    });
+    let (rows, warning) = match opened {
+        Ok((footer, mapping)) => {
+            segment.set_mapping(mapping);
+            (Rows::Footer(Arc::new(footer)), None)
+        }
+        Err(error) if error.kind() == ErrorKind::Corruption => {
+            let rows = Rows::rebuild(segment)?;
+            let warning =
+                format!("{error}; the footer was built again in memory from the records, which are whole");
+            (rows, Some(warning))
+        }
+        Err(error) => return Err(error),
+    };
+    segment.add_rows(&rows)?;
+    Ok((SealedSegment { segment: Arc::clone(segment), rows }, warning))
+}
