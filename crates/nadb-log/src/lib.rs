@@ -17,6 +17,7 @@ mod format_examples;
 mod frame;
 mod log;
 mod manifest;
+mod memtable;
 mod names;
 mod record;
 mod recovery;
@@ -33,6 +34,7 @@ use nadb_core::{Error, ErrorKind};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
+pub use memtable::{InKeyOrder, Memtable, Run, RunCursor};
 pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, Visit};
@@ -41,7 +43,7 @@ pub use repair::{
     RepairOptions, RepairOutcome, RepairReport, repair,
 };
 pub use replay::ScanCounts;
-pub use row::{Row, RowCursor, RowMeta};
+pub use row::{Row, RowCursor, RowMeta, SystemRow};
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.

@@ -72,6 +72,47 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A record that says something of the store or a namespace, not of a key: a namespace created or dropped, or a clock record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemRow {
+    /// Namespace create, namespace drop or clock.
+    pub kind: RecordKind,
+    /// The namespace that is created or dropped; 0 for a clock record.
+    pub namespace: NamespaceId,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Where the record begins in the segment's file.
+    pub offset: u32,
+    /// Bytes of the record.
+    pub len: u32,
+    /// When the record was written, Unix milliseconds.
+    pub updated_ms: u64,
+    /// The name of a namespace that is created, the 8 bytes of a clock record; empty for a drop.
+    pub content: Vec<u8>,
+}
+
+impl SystemRow {
+    /// The row of a record that stands at `offset`; `None` where it is a key record or an access time.
+    #[must_use]
+    pub fn of(record: &RecordRef<'_>, offset: u32) -> Option<SystemRow> {
+        let content = match record.kind {
+            RecordKind::NamespaceCreate => record.key,
+            RecordKind::NamespaceDrop => &[],
+            RecordKind::Clock => record.value,
+            _ => return None,
+        };
+        Some(SystemRow {
+            kind: record.kind,
+            namespace: record.namespace,
+            seq: record.seq,
+            offset,
+            len: u32::try_from(record.len()).ok()?,
+            updated_ms: record.updated_ms,
+            content: content.to_vec(),
+        })
+    }
+}
+
 /// A place in rows that stand in key order, movable both ways: over one run of a memtable, or over a footer.
 pub trait RowCursor {
     /// Namespace and key of the row under the cursor; `None` before the first and behind the last.
@@ -91,4 +132,44 @@ pub trait RowCursor {
     /// # Errors
     /// As [`RowCursor::next`].
     fn previous(&mut self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordFields;
+
+    fn encoded(kind: RecordKind, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        RecordFields::new(kind, NamespaceId(9), key, value, 1234).encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn every_kind_is_a_row_or_a_system_row_or_neither() {
+        let clock = &77_u64.to_le_bytes()[..];
+        let cases = [
+            (RecordKind::Value, &b"key"[..], &b"value"[..], None, true),
+            (RecordKind::Tombstone, b"key", b"", None, true),
+            (RecordKind::NamespaceCreate, b"app/users", b"", Some(&b"app/users"[..]), false),
+            (RecordKind::NamespaceDrop, b"", b"", Some(b""), false),
+            (RecordKind::Clock, b"", clock, Some(clock), false),
+            (RecordKind::AccessTime, b"key", clock, None, false),
+        ];
+        for (kind, key, value, content, is_row) in cases {
+            let bytes = encoded(kind, key, value);
+            let record = RecordRef::decode(&bytes).unwrap();
+            assert_eq!(Row::of(&record, 5).is_some(), is_row, "{kind:?}");
+            let expected = content.map(|content| SystemRow {
+                kind,
+                namespace: NamespaceId(9),
+                seq: Seq(0),
+                offset: 5,
+                len: u32::try_from(bytes.len()).unwrap(),
+                updated_ms: 1234,
+                content: content.to_vec(),
+            });
+            assert_eq!(SystemRow::of(&record, 5), expected);
+        }
+    }
 }

@@ -1,0 +1,296 @@
+//! The memtable: what the footer of the active segment will hold, in memory, readable while one thread appends.
+//!
+//! Promises: a row gets the next [`Ordinal`] and is readable from the moment that [`Memtable::len`] counts it; a run that
+//! somebody holds answers for ever as it did. Leaves to others: which rows are live, what a view may see, values and tags,
+//! and the order of appending, which is file order and the order of sequence numbers.
+//!
+//! Rows are appended to a short tail. A full tail is frozen into a run and never touched again, so that appending moves
+//! little. A scan needs key order and few runs: it freezes what the tail has, and merges small runs as a binary counter does,
+//! so that their number stays logarithmic until they are as large as a run gets.
+//!
+//! Locks are taken in this order: `merging`, `tail`, `frozen`. Runs are merged and sorted under none but `merging`, for which
+//! only scans wait. Nothing of the caller's runs under any of them.
+
+mod in_key_order;
+mod order;
+mod rows;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::mem::{self, size_of};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nadb_core::{NamespaceId, Ordinal, Seq};
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+pub use self::in_key_order::InKeyOrder;
+use self::rows::Rows;
+pub use self::run::{Run, RunCursor};
+use crate::row::{Row, RowMeta, SystemRow};
+
+/// How large things get.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// A tail with so many rows is frozen.
+    tail_rows: u32,
+    /// A tail with so many bytes of keys is frozen.
+    tail_key_bytes: usize,
+    /// Runs are merged up to so many rows.
+    run_rows: u32,
+    /// Runs are merged up to so many bytes of keys.
+    run_key_bytes: usize,
+}
+
+const SIZES: Sizes =
+    Sizes { tail_rows: 4096, tail_key_bytes: 1 << 20, run_rows: 65_536, run_key_bytes: 16 << 20 };
+
+/// The rows and system rows of the active segment.
+pub struct Memtable {
+    sizes: Sizes,
+    /// Rows that can be read; raised under `tail`.
+    len: AtomicU32,
+    /// One scan merges at a time.
+    merging: Mutex<()>,
+    tail: Mutex<Rows>,
+    /// Runs by ordinal, without gaps, up to the tail. Changed behind its end under `tail`, elsewhere under `merging`.
+    frozen: RwLock<Vec<Arc<Run>>>,
+    system: Mutex<Vec<SystemRow>>,
+}
+
+impl Default for Memtable {
+    fn default() -> Memtable {
+        Memtable::new()
+    }
+}
+
+impl fmt::Debug for Memtable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memtable").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Memtable {
+    /// A memtable without rows.
+    #[must_use]
+    pub fn new() -> Memtable {
+        Memtable::with_sizes(SIZES)
+    }
+
+    fn with_sizes(sizes: Sizes) -> Memtable {
+        Memtable {
+            sizes,
+            len: AtomicU32::new(0),
+            merging: Mutex::new(()),
+            tail: Mutex::new(Rows::with_room(0, 0, 0)),
+            frozen: RwLock::new(Vec::new()),
+            system: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Appends a row. Its record stands behind those of all rows before it and has a higher sequence number; its key is
+    /// within [`nadb_core::limits`].
+    pub fn push(&self, row: &Row<'_>) -> Ordinal {
+        let mut tail = self.tail.lock();
+        let ordinal = Ordinal(tail.end());
+        tail.push(row);
+        if tail.len() >= self.sizes.tail_rows || tail.key_bytes() >= self.sizes.tail_key_bytes {
+            // A tail that got full will get full again: its successor has room for as much at once.
+            let next = Rows::with_room(tail.end(), tail.len() as usize, tail.key_bytes());
+            self.freeze(&mut tail, next);
+        }
+        self.len.store(ordinal.0 + 1, Ordering::Release);
+        ordinal
+    }
+
+    /// Appends a system row.
+    pub fn push_system(&self, row: SystemRow) {
+        self.system.lock().push(row);
+    }
+
+    /// How many rows, without system rows. Every ordinal below can be read.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether there are no rows; there may be system rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is known of a row beside its key.
+    #[must_use]
+    pub fn meta(&self, ordinal: Ordinal) -> Option<RowMeta> {
+        self.find(|runs| run_of(runs, ordinal)?.meta(ordinal), |tail| tail.meta(ordinal))
+    }
+
+    /// Sequence number of a row.
+    #[must_use]
+    pub fn seq(&self, ordinal: Ordinal) -> Option<Seq> {
+        self.find(|runs| run_of(runs, ordinal)?.seq(ordinal), |tail| tail.seq(ordinal))
+    }
+
+    /// The row whose record begins exactly at `offset` of the segment's file.
+    #[must_use]
+    pub fn ordinal_of(&self, offset: u32) -> Option<Ordinal> {
+        let in_runs = |runs: &[Arc<Run>]| {
+            let at = runs.partition_point(|run| run.rows().last_offset() < Some(offset));
+            runs.get(at)?.rows().ordinal_of(offset)
+        };
+        self.find(in_runs, |tail| tail.ordinal_of(offset))
+    }
+
+    /// Calls `f` with namespace and key of a row.
+    pub fn with_key<T>(&self, ordinal: Ordinal, f: impl FnOnce(NamespaceId, &[u8]) -> T) -> Option<T> {
+        // `f` runs without a lock: what the tail has is copied, a run is held.
+        enum Found {
+            Run(Arc<Run>),
+            Tail(NamespaceId, SmallVec<[u8; 64]>),
+        }
+        let found = self.find(
+            |runs| run_of(runs, ordinal).map(|run| Found::Run(Arc::clone(run))),
+            |tail| {
+                tail.key(ordinal).map(|(namespace, key)| Found::Tail(namespace, SmallVec::from_slice(key)))
+            },
+        )?;
+        match found {
+            Found::Run(run) => run.key(ordinal).map(|(namespace, key)| f(namespace, key)),
+            Found::Tail(namespace, key) => Some(f(namespace, &key)),
+        }
+    }
+
+    /// Runs with all rows that were pushed before, by ordinal, few enough to be merged by a scan.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Arc<Run>> {
+        {
+            let mut tail = self.tail.lock();
+            if tail.len() > 0 {
+                let next = Rows::with_room(tail.end(), 0, 0);
+                self.freeze(&mut tail, next);
+            }
+        }
+        let runs = self.frozen.read().clone();
+        if groups(&runs, self.sizes).len() == runs.len() { runs } else { self.merge() }
+    }
+
+    /// The system rows, in the order of appending.
+    #[must_use]
+    pub fn system(&self) -> Vec<SystemRow> {
+        self.system.lock().clone()
+    }
+
+    /// Bytes that are allocated for rows, keys, key orders and system rows. Runs that only readers still hold are not counted.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let tail = self.tail.lock().memory_bytes();
+        let frozen = {
+            let runs = self.frozen.read();
+            let pointers = runs.capacity() * size_of::<Arc<Run>>();
+            pointers + runs.iter().map(|run| run.memory_bytes()).sum::<usize>()
+        };
+        let system = {
+            let rows = self.system.lock();
+            let contents: usize = rows.iter().map(|row| row.content.capacity()).sum();
+            rows.capacity() * size_of::<SystemRow>() + contents
+        };
+        size_of::<Memtable>() + tail + frozen + system
+    }
+
+    /// All rows by ordinal, for sealing.
+    #[must_use]
+    pub fn metas(&self) -> Vec<RowMeta> {
+        self.runs().iter().flat_map(|run| run.rows().metas()).collect()
+    }
+
+    /// All rows in key order, for sealing.
+    #[must_use]
+    pub fn in_key_order(&self) -> InKeyOrder {
+        InKeyOrder::new(&self.runs())
+    }
+
+    /// Makes a run of the tail's rows; `next` becomes the tail.
+    fn freeze(&self, tail: &mut Rows, next: Rows) {
+        let run = Arc::new(Run::new(mem::replace(tail, next)));
+        self.frozen.write().push(run);
+    }
+
+    /// Merges what is to be merged; gives the runs of all rows that were frozen when it began.
+    fn merge(&self) -> Vec<Arc<Run>> {
+        let _one_at_a_time = self.merging.lock();
+        let before = self.frozen.read().clone();
+        let after: Vec<Arc<Run>> = groups(&before, self.sizes)
+            .into_iter()
+            .filter_map(|group| before.get(group))
+            .map(|group| match group {
+                [run] => Arc::clone(run),
+                _ => Arc::new(Run::merged(group)),
+            })
+            .collect();
+        // Appending may have added runs behind those; nobody else has changed them. What is replaced is freed with `before`,
+        // behind the lock.
+        let replaced: Vec<Arc<Run>> =
+            self.frozen.write().splice(..before.len(), after.iter().cloned()).collect();
+        drop(replaced);
+        after
+    }
+
+    /// Answers from the runs, else from the tail.
+    fn find<T>(
+        &self,
+        in_runs: impl Fn(&[Arc<Run>]) -> Option<T>,
+        in_tail: impl FnOnce(&Rows) -> Option<T>,
+    ) -> Option<T> {
+        let searched_to = {
+            let runs = self.frozen.read();
+            if let Some(found) = in_runs(&runs) {
+                return Some(found);
+            }
+            runs.last().map_or(0, |run| run.rows().end())
+        };
+        let tail = self.tail.lock();
+        // The tail may have been frozen between the two locks.
+        let in_new_runs = if tail.first() == searched_to { None } else { in_runs(&self.frozen.read()) };
+        in_new_runs.or_else(|| in_tail(&tail))
+    }
+}
+
+/// The run that may have the row with this ordinal.
+fn run_of(runs: &[Arc<Run>], ordinal: Ordinal) -> Option<&Arc<Run>> {
+    runs.get(runs.partition_point(|run| run.rows().end() <= ordinal.0))
+}
+
+/// Which neighbours are to be merged into one run each: ranges of `runs`, without gaps.
+///
+/// Each run in turn joins the group before it while that is not more than twice as large and both fit into one run. So
+/// groups at least halve from one to the next, but for pairs that together exceed a run.
+fn groups(runs: &[Arc<Run>], sizes: Sizes) -> Vec<Range<usize>> {
+    struct Group {
+        start: usize,
+        rows: u32,
+        key_bytes: usize,
+    }
+    let mut groups: Vec<Group> = Vec::with_capacity(runs.len());
+    for (start, run) in runs.iter().enumerate() {
+        let mut newer = Group { start, rows: run.len(), key_bytes: run.rows().key_bytes() };
+        while let Some(older) = groups.pop_if(|older| {
+            older.rows <= newer.rows.saturating_mul(2)
+                && older.rows + newer.rows <= sizes.run_rows
+                && older.key_bytes + newer.key_bytes <= sizes.run_key_bytes
+        }) {
+            newer = Group {
+                start: older.start,
+                rows: older.rows + newer.rows,
+                key_bytes: older.key_bytes + newer.key_bytes,
+            };
+        }
+        groups.push(newer);
+    }
+    let ends = groups.iter().skip(1).map(|group| group.start).chain([runs.len()]);
+    groups.iter().zip(ends).map(|(group, end)| group.start..end).collect()
+}

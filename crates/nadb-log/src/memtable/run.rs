@@ -1,0 +1,173 @@
+//! A run: rows of a memtable that do not change any more, with their key order.
+//!
+//! Promises: whoever holds a run can read it for ever, whatever the memtable does. The key order is computed once, by who
+//! needs it first; others who need it then wait for it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::mem::size_of;
+use std::sync::{Arc, OnceLock};
+
+use nadb_core::{NamespaceId, Ordinal, Rank, Result, Seq};
+
+use super::order;
+use super::rows::{Rows, to_u32};
+use crate::row::{RowCursor, RowMeta};
+
+/// Rows of a memtable with contiguous ordinals, unchangeable and in key order.
+pub struct Run {
+    rows: Rows,
+    /// Indexes of rows, in key order.
+    order: OnceLock<Box<[u32]>>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("ordinals", &(self.rows.first()..self.rows.end()))
+            .field("is_ordered", &self.order.get().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// A run of these rows, whose order nobody knows yet.
+    pub(super) fn new(mut rows: Rows) -> Run {
+        rows.shrink();
+        Run { rows, order: OnceLock::new() }
+    }
+
+    /// One run of the rows of several that follow one another.
+    ///
+    /// Where one of them has its order, the new run has, too: only rows without order are sorted. Otherwise it is left to
+    /// who needs it.
+    pub(super) fn merged(parts: &[Arc<Run>]) -> Run {
+        let rows = Rows::concat(parts.iter().map(|run| &run.rows));
+        if parts.iter().all(|run| run.order.get().is_none()) {
+            return Run::new(rows);
+        }
+        let mut concatenated = Vec::with_capacity(rows.len() as usize);
+        let mut base = 0;
+        for same in parts.chunk_by(|a, b| a.order.get().is_none() && b.order.get().is_none()) {
+            let end = base + same.iter().map(|run| run.len()).sum::<u32>();
+            match same {
+                [run] if run.order.get().is_some() => {
+                    concatenated.extend(run.order().iter().map(|index| base + index));
+                }
+                _ => concatenated.extend(order::sorted(&rows, base..end)),
+            }
+            base = end;
+        }
+        let order = order::merged(&rows, concatenated).into_boxed_slice();
+        Run { rows, order: OnceLock::from(order) }
+    }
+
+    /// How many rows; never 0.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a run is never empty")]
+    pub fn len(&self) -> u32 {
+        self.rows.len()
+    }
+
+    /// The ordinal of the row that was written first; the others follow.
+    #[must_use]
+    pub fn first(&self) -> Ordinal {
+        Ordinal(self.rows.first())
+    }
+
+    /// The rank, within this run, of the first row whose namespace and key are not below these; the number of rows where all
+    /// are below.
+    #[must_use]
+    pub fn seek(&self, namespace: NamespaceId, key: &[u8]) -> Rank {
+        let wanted = Some((namespace, key));
+        Rank(to_u32(self.order().partition_point(|index| self.rows.key_at(*index) < wanted)))
+    }
+
+    /// A cursor on the row of this rank within the run; behind the last where there is none.
+    #[must_use]
+    pub fn cursor(self: &Arc<Self>, at: Rank) -> RunCursor {
+        let at = at.0.min(self.len()) as usize + 1;
+        RunCursor { run: Arc::clone(self), at }
+    }
+
+    /// Sequence number of a row; `None` where the ordinal, counted within the memtable, is not of this run.
+    #[must_use]
+    pub fn seq(&self, ordinal: Ordinal) -> Option<Seq> {
+        self.rows.seq(ordinal)
+    }
+
+    /// What is known of a row beside its key; `None` where the ordinal, counted within the memtable, is not of this run.
+    #[must_use]
+    pub fn meta(&self, ordinal: Ordinal) -> Option<RowMeta> {
+        self.rows.meta(ordinal)
+    }
+
+    /// Namespace and key of a row; `None` where the ordinal, counted within the memtable, is not of this run.
+    #[must_use]
+    pub fn key(&self, ordinal: Ordinal) -> Option<(NamespaceId, &[u8])> {
+        self.rows.key(ordinal)
+    }
+
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Bytes that the run keeps allocated.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let order = self.order.get().map_or(0, |order| size_of_val::<[u32]>(order));
+        size_of::<Run>() + self.rows.memory_bytes() + order
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_ordered(&self) -> bool {
+        self.order.get().is_some()
+    }
+
+    fn order(&self) -> &[u32] {
+        self.order.get_or_init(|| order::sorted(&self.rows, 0..self.len()).into_boxed_slice())
+    }
+}
+
+/// A place in a run's key order.
+#[derive(Debug, Clone)]
+pub struct RunCursor {
+    run: Arc<Run>,
+    /// 0 before the first row, then rank + 1; one more than there are rows behind the last.
+    at: usize,
+}
+
+impl RunCursor {
+    /// Moves to the next row; stays behind the last.
+    pub(super) fn forward(&mut self) {
+        self.at = self.run.order().len().min(self.at) + 1;
+    }
+
+    /// Compares the rows under two cursors by namespace, key and ordinal; a cursor without a row is below all others.
+    pub(super) fn cmp_row(&self, other: &RunCursor) -> Ordering {
+        self.key().cmp(&other.key()).then_with(|| self.ordinal().cmp(&other.ordinal()))
+    }
+
+    fn index(&self) -> Option<u32> {
+        self.run.order().get(self.at.checked_sub(1)?).copied()
+    }
+}
+
+impl RowCursor for RunCursor {
+    fn key(&self) -> Option<(NamespaceId, &[u8])> {
+        self.run.rows.key_at(self.index()?)
+    }
+
+    fn ordinal(&self) -> Ordinal {
+        Ordinal(self.run.rows.first() + self.index().unwrap_or(0))
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.forward();
+        Ok(())
+    }
+
+    fn previous(&mut self) -> Result<()> {
+        self.at = self.at.saturating_sub(1);
+        Ok(())
+    }
+}
