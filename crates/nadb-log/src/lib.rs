@@ -8,6 +8,7 @@
 
 mod append;
 mod ballast;
+mod blob;
 mod bytes;
 mod checksum;
 mod cut;
@@ -30,10 +31,15 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use blob::{
+    BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
+};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
-pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
+pub use names::{
+    BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, blob_path, parse_blob, parse_segment, segment_path,
+};
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, Visit};
 pub use repair::{
