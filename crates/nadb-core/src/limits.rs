@@ -22,6 +22,8 @@ pub const ATTRS_BYTES_MAX: usize = 4096;
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// Bytes of a value, at most, as long as values live inside frames.
 pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a value, at most, that has a blob file of its own: 4 GiB - 1 MiB.
+pub const BLOB_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
 /// Encoded bytes of one batch, at most.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
 /// The last millisecond of year 9999 in Unix time: the latest expiry.

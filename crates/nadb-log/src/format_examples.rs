@@ -1,9 +1,15 @@
 //! The worked examples of docs/format.md, encoded here and compared with the hex that stands there, in both directions.
 
-use nadb_core::{Attrs, Codec, Compression, NamespaceId, SegmentId, SegmentUid, Seq, StoreId, Tags};
+use std::path::Path;
+use std::sync::Arc;
 
+use nadb_core::{Attrs, BlobId, Codec, Compression, NamespaceId, SegmentId, SegmentUid, Seq, StoreId, Tags};
+use nadb_vfs::{Fs, MemFs};
+
+use crate::blob::{BlobReader, BlobWriter};
 use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
 use crate::manifest::{CleanClose, Manifest, NamedSegment};
+use crate::names::blob_path;
 use crate::record::{RecordFields, RecordKind, RecordRef, address};
 use crate::segment::SegmentHeader;
 
@@ -156,6 +162,26 @@ fn the_segment_header_is_as_documented() {
     let header = SegmentHeader { id: SegmentId(7), uid: uid(), store: store() };
     let example = check("segment-header", &header.encode());
     assert_eq!(SegmentHeader::decode(&example).unwrap(), header);
+}
+
+#[test]
+fn a_blob_is_as_documented() {
+    let (id, value) = (BlobId([0xB0; 16]), b"a value of 25 bytes, say.");
+    let fs = MemFs::default();
+    fs.create_dir_all(Path::new("d")).unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(fs);
+    let mut writer = BlobWriter::create(&fs, Path::new("d"), id, store()).unwrap();
+    writer.write(value).unwrap();
+    writer.finish().unwrap();
+    let path = blob_path(Path::new("d"), id);
+    let file = fs.open_read(&path).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let example = check("blob", &bytes);
+    fs.remove(&path).unwrap();
+    fs.create_new(&path).unwrap().write_all_at(&example, 0).unwrap();
+    let reader = BlobReader::open(&*fs, Path::new("d"), id, store(), value.len() as u64).unwrap();
+    assert_eq!(reader.read_all().unwrap(), value);
 }
 
 #[test]

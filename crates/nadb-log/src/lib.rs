@@ -8,6 +8,7 @@
 
 mod append;
 mod ballast;
+mod blob;
 mod bytes;
 mod checksum;
 mod cut;
@@ -35,13 +36,18 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use blob::{
+    BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
+};
 pub use footer::{Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish, ReadMode};
 pub use manifest::{CleanClose, Manifest, NamedSegment, SealedExtent};
 pub use memtable::{InKeyOrder, Memtable, Run, RunCursor};
 pub use merge::{Direction, Merge, Merged};
-pub use names::{BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, parse_segment, segment_path};
+pub use names::{
+    BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, blob_path, parse_blob, parse_segment, segment_path,
+};
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, SealedSegment, Visit};
 pub use repair::{

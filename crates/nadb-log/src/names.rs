@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nadb_core::SegmentId;
+use nadb_core::{BlobId, SegmentId};
 
 /// The manifest's name.
 pub const MANIFEST: &str = "MANIFEST";
@@ -21,6 +21,8 @@ const UNFINISHED_SUFFIX: &str = ".seg.new";
 const ASIDE_PREFIX: &str = "repair-";
 const SEGMENT_SUFFIX: &str = ".seg";
 const SEGMENT_DIGITS: usize = 10;
+const BLOB_SUFFIX: &str = ".blob";
+const BLOB_DIGITS: usize = 32;
 
 /// The path of a segment's file: ten decimal digits and `.seg`.
 #[must_use]
@@ -36,6 +38,23 @@ pub fn parse_segment(name: &str) -> Option<SegmentId> {
         return None;
     }
     digits.parse().ok().map(SegmentId)
+}
+
+/// The path of a blob's file: the 32 lower-case hexadecimal digits of its id and `.blob`.
+#[must_use]
+pub fn blob_path(dir: &Path, id: BlobId) -> PathBuf {
+    dir.join(format!("{id}{BLOB_SUFFIX}"))
+}
+
+/// The blob whose file has this name; `None` for any other file.
+#[must_use]
+pub fn parse_blob(name: &str) -> Option<BlobId> {
+    let digits = name.strip_suffix(BLOB_SUFFIX)?;
+    // A file system that ignores case must not give one blob two names.
+    if digits.len() != BLOB_DIGITS || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    u128::from_str_radix(digits, 16).ok().map(|id| BlobId(id.to_be_bytes()))
 }
 
 /// The path under which a repair writes a segment until all of them are whole. Opening passes over such files.
@@ -79,6 +98,32 @@ mod tests {
             ["1.seg", "0000000001.segx", "00000000001.seg", "+000000001.seg", "9999999999.seg", MANIFEST]
         {
             assert_eq!(parse_segment(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn blob_names_round_trip_and_others_are_refused() {
+        for id in [0, 1, 0x0123_4567_89ab_cdef, u128::MAX].map(|id| BlobId(id.to_be_bytes())) {
+            let path = blob_path(Path::new("d"), id);
+            assert_eq!(parse_blob(path.file_name().unwrap().to_str().unwrap()), Some(id));
+        }
+        let digits = "00112233445566778899aabbccddeeff";
+        assert_eq!(blob_path(Path::new("d"), parse_blob(&format!("{digits}.blob")).unwrap()), {
+            Path::new("d").join(format!("{digits}.blob"))
+        });
+        let others = [
+            format!("{digits}0.blob"),
+            format!("{}.blob", &digits[1..]),
+            format!("+{}.blob", &digits[1..]),
+            format!("{}.blob", digits.to_uppercase()),
+            format!("{digits}.blobs"),
+            format!("{digits}.blob.new"),
+            digits.into(),
+            ".blob".into(),
+            "0000000001.seg".into(),
+        ];
+        for other in others {
+            assert_eq!(parse_blob(&other), None, "{other}");
         }
     }
 }

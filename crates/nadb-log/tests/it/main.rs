@@ -3,6 +3,7 @@
 
 mod append;
 mod ballast;
+mod blob;
 mod crash;
 mod faults;
 mod open;
