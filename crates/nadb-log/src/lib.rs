@@ -12,6 +12,7 @@ mod bytes;
 mod checksum;
 mod cut;
 mod directory;
+mod footer;
 #[cfg(test)]
 mod format_examples;
 mod frame;
@@ -30,6 +31,10 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use footer::{
+    FOOTER_TRAILER, Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, SystemRow,
+    encode_footer, footer_bytes,
+};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish};
 pub use manifest::{CleanClose, Manifest, NamedSegment};
