@@ -16,8 +16,8 @@ use super::blocks::{Blocks, Section};
 use super::column::{Base, Column, encode_column, unzigzag, zigzag};
 use super::layout::{Layout, NewSection, assemble};
 use super::*;
-use crate::record::RecordKind;
-use crate::row::RowCursor;
+use crate::record::{RecordFields, RecordKind, RecordRef, address};
+use crate::row::{Row, RowCursor};
 use model::{Model, Spec, UID, models, spec};
 
 const PATH: &str = "store/0000000007.seg";
@@ -306,6 +306,31 @@ fn what_is_not_a_segments_content_is_not_written() {
         ErrorKind::InvalidInput,
         "numbers of a key out of order"
     );
+}
+
+#[test]
+fn system_records_are_told_from_rows() {
+    let fields = |kind, key, value| RecordFields::new(kind, NamespaceId(3), key, value, 77);
+    let check = |fields: &RecordFields<'_>, content: Option<&[u8]>| {
+        let mut bytes = Vec::new();
+        fields.encode(&mut bytes);
+        address(&mut bytes, 0, UID, 100, Seq(9));
+        let record = RecordRef::decode(&bytes).unwrap();
+        let row = SystemRow::of(&record, 100);
+        assert_eq!(row.as_ref().map(|row| &row.content[..]), content);
+        assert!(row.is_none() || Row::of(&record, 100).is_none());
+        if let Some(row) = row {
+            assert_eq!((row.kind, row.namespace, row.seq), (fields.kind, NamespaceId(3), Seq(9)));
+            assert_eq!((row.offset, row.len as usize, row.updated_ms), (100, bytes.len(), 77));
+            let footer = FooterBuilder::new().finish(UID, 1000, &[], std::slice::from_ref(&row)).unwrap();
+            assert_eq!(open(&footer, 1000).unwrap().system().unwrap(), [row]);
+        }
+    };
+    check(&fields(RecordKind::NamespaceCreate, b"app", b""), Some(b"app"));
+    check(&fields(RecordKind::NamespaceDrop, b"", b""), Some(b""));
+    check(&fields(RecordKind::Clock, b"", &[7; 8]), Some(&[7; 8]));
+    check(&fields(RecordKind::AccessTime, b"k", &[7; 8]), None);
+    check(&fields(RecordKind::Value, b"k", b"v"), None);
 }
 
 #[test]
