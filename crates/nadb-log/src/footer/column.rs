@@ -154,6 +154,22 @@ struct Entry {
     slope: u64,
 }
 
+impl Entry {
+    /// The rows below `rows` among which a number not below the base is, if the block has it: no row is further from the line
+    /// than its bits can say.
+    fn window(self, number: u64, rows: u32) -> (u32, u32) {
+        if !self.on_line || self.slope == 0 || self.width > u32::BITS {
+            return (0, rows);
+        }
+        let (distance, reach) = (number.saturating_sub(self.base), 1u64 << self.width >> 1);
+        let row_at = |distance: u64| distance.saturating_mul(1 << SLOPE_SHIFT) / self.slope;
+        let low = row_at(distance.saturating_sub(reach)).min(u64::from(rows));
+        let high = row_at(distance.saturating_add(reach + 1)).saturating_add(1).min(u64::from(rows));
+        #[expect(clippy::cast_possible_truncation, reason = "at most `rows`")]
+        (low as u32, high as u32)
+    }
+}
+
 impl Column {
     /// A column of `rows` numbers; `None` where the section cannot even hold its entries.
     pub(super) fn new(section: Section, rows: u32) -> Option<Column> {
@@ -219,7 +235,7 @@ impl Column {
         };
         let entry = self.entry(bytes, block)?;
         let first = block * ROWS_PER_BLOCK;
-        let (mut low, mut high) = (0, (self.rows - first).min(ROWS_PER_BLOCK));
+        let (mut low, mut high) = entry.window(number, (self.rows - first).min(ROWS_PER_BLOCK));
         while low < high {
             let middle = low + (high - low) / 2;
             match self.value_in(bytes, entry, middle)?.cmp(&number) {

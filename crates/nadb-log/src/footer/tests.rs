@@ -136,6 +136,29 @@ proptest! {
     }
 
     #[test]
+    fn rising_numbers_are_found_and_what_lies_between_is_not(
+        start in 0..1u64 << 40,
+        steps in vec(prop_oneof![6 => 2..300u64, 2 => Just(200), 1 => 2..1u64 << 33], 0..600),
+    ) {
+        let numbers: Vec<u64> = steps
+            .iter()
+            .scan(start, |at, step| {
+                *at += step;
+                Some(*at)
+            })
+            .collect();
+        let bytes = encode_column(Base::First, numbers.iter().copied());
+        let section = Section { start: 0, len: bytes.len() };
+        let blocks = blocks_of(bytes);
+        let column = Column::new(section, u32::try_from(numbers.len()).unwrap()).unwrap();
+        for (number, row) in numbers.iter().zip(0..) {
+            prop_assert_eq!(column.find(&blocks, *number).unwrap(), Some(row));
+            prop_assert_eq!(column.find(&blocks, number - 1).unwrap(), None);
+            prop_assert_eq!(column.find(&blocks, number + 1).unwrap(), None);
+        }
+    }
+
+    #[test]
     fn zigzag_is_its_own_way_back(difference: i64) {
         prop_assert_eq!(unzigzag(zigzag(difference)), difference);
     }
