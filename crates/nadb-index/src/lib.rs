@@ -1,14 +1,27 @@
-//! The key index of NADB: where the newest record of each key stands.
+//! The key index of NADB: where the newest record of each key stands; and what views need beside it: which records
+//! are live as of a moment ([`LiveSet`]), where the displaced ones stand ([`VersionTable`]), and a value that all threads read
+//! and few replace ([`Published`]).
 //!
-//! It holds 47 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
+//! The index holds 47 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
 //! decides (the idea of FASTER's and Aerospike's indexes). It knows nothing of records; who asks reads them.
 //!
 //! 17 bytes an entry, 24 a key at most. It grows by small buckets, one at a time, so that no insertion moves more than 64 KiB.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bits;
 mod bucket;
+mod live;
+#[cfg(all(loom, test))]
+mod models;
+mod published;
 mod shard;
+mod sync;
+mod versions;
+
+pub use crate::live::LiveSet;
+pub use crate::published::{Published, PublishedGuard};
+pub use crate::versions::{Displaced, VersionTable};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +33,12 @@ use crate::bucket::{Bucket, Tag};
 use crate::shard::Shard;
 
 const SHARDS: usize = 256;
+
+/// Bytes of RAM that an entry of a B-tree takes, from its size: nodes are a little more than half full where entries come in
+/// order, as deaths do.
+const fn tree_bytes(entry: usize) -> usize {
+    entry * 2
+}
 
 /// Locations whose keys may be the one that was asked for; almost always none or one.
 pub type Candidates = SmallVec<[Location; 2]>;
