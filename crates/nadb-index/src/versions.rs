@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 
 use crate::sync::{AtomicUsize, IS_MODEL, Mutex, Ordering};
 
+/// A power of two.
 const SHARDS: usize = if IS_MODEL { 1 } else { 16 };
 /// Versions that are given, or forgotten, before a shard's lock is let go.
 const GIVE_AT_ONCE: usize = 4;
@@ -100,9 +101,8 @@ impl<P> VersionTable<P> {
     }
 
     fn shard(&self, hash: KeyHash) -> &Mutex<Shard<P>> {
-        #[expect(clippy::cast_possible_truncation, reason = "the highest bits choose the shard")]
-        let shard = (hash.0 >> 56) as usize % SHARDS;
-        #[expect(clippy::indexing_slicing, reason = "a remainder by their number")]
+        let shard = (hash.0 >> 56) as usize & (SHARDS - 1);
+        #[expect(clippy::indexing_slicing, reason = "the shard is masked to their number")]
         &self.shards[shard]
     }
 

@@ -7,12 +7,13 @@ use crate::{fuzz, mutants, suite, tidy};
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", format),
     ("tidy", tidy::tidy),
     ("clippy", clippy),
     ("doc", doc),
     ("test", suite::test),
+    ("models", suite::models),
     ("hash4", hash4),
     ("mutants", || mutants::mutants(&[])),
     ("fuzz", || fuzz::fuzz(FUZZ_SECONDS, &[])),
