@@ -379,6 +379,7 @@ impl Shared {
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;
         stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
+        stats.pinned_bytes = self.keyspace.versions.record_bytes();
         stats.versions_bytes = self.keyspace.versions.memory_bytes() as u64;
         stats.unsealed_segments = self.log.unsealed_count() as u64;
         stats.seals = load(&self.counters.seals);
