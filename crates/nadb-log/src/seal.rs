@@ -9,7 +9,6 @@ use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, Result, guard};
 use nadb_vfs::Mapping;
 
-use crate::FORMAT_VERSION;
 use crate::footer::{FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
 use crate::log::{Log, ReadMode};
 use crate::manifest::SealedExtent;
@@ -20,8 +19,8 @@ use crate::segment::{SEGMENT_HEADER, Segment};
 
 /// Footers are opened by at most this many threads.
 const THREADS_MAX: usize = 8;
-/// A footer's version stands so many bytes before its end, and its sums leave it out.
-const VERSION_BEFORE_END: usize = 12;
+/// A footer's version stands so many bytes before its end.
+const VERSION_BEFORE_END: u64 = 12;
 
 impl<P: Send> Log<P> {
     /// The oldest segment that is full and not sealed yet.
@@ -133,24 +132,15 @@ pub(crate) fn read_footer(segment: &Segment, extent: SealedExtent) -> Result<Foo
     open_bytes(Bytes::from(bytes), segment, extent.frames_end)
 }
 
-/// Opens the footer whose bytes, exactly, stand at `at`. Where everything but its version verifies, that is damaged: manifest
-/// and segment are of this version, and a footer of another one could not have got between them.
+/// Opens the footer whose bytes, exactly, stand at `at`.
 fn open_bytes(bytes: Bytes, segment: &Segment, at: u32) -> Result<Footer> {
-    let open = |bytes| Footer::open(bytes, segment.uid, at, &segment.path);
-    let error = match open(bytes.clone()) {
-        Err(error) if error.kind() == ErrorKind::Version => error,
-        result => return result,
-    };
-    let place = bytes.len().saturating_sub(VERSION_BEFORE_END);
-    let mut patched = bytes.to_vec();
-    if let Some(version) = patched.get_mut(place..place + 4) {
-        version.copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    }
-    if open(Bytes::from(patched)).is_err() {
-        return Err(error);
-    }
-    Err(segment
-        .corruption(u64::from(at) + place as u64, "the footer's version is damaged, all else verifies"))
+    let version_at = (u64::from(at) + bytes.len() as u64).saturating_sub(VERSION_BEFORE_END);
+    Footer::open(bytes, segment.uid, at, &segment.path).map_err(|error| match error.kind() {
+        // Manifest and segment are of this build's version, and both are older than the footer.
+        ErrorKind::Version if error.offset() == Some(version_at) => segment
+            .corruption(version_at, "the footer says that it has another format version than its segment"),
+        _ => error,
+    })
 }
 
 /// Where the footer begins with which the file of `len` bytes ends, if that is one and of this segment: for when no manifest

@@ -95,9 +95,9 @@ fn check_sealed(
         }
         Ok(())
     });
-    let last_seq = unless_damaged(read)?;
+    let read = unless_damaged(read.and_then(|last_seq| segment.check_last_seq(last_seq)))?;
     let finished = confirmed.and_then(|confirm| confirm.finish(segment, extent));
-    Ok(last_seq.filter(|last_seq| *last_seq == extent.last_seq).map(|_| finished))
+    Ok(read.map(|()| finished))
 }
 
 /// A footer, and how far the records have confirmed it.
