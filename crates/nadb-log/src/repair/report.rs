@@ -28,6 +28,8 @@ pub enum RepairOutcome {
     Intact,
     /// The manifest was made anew; the segments are whole and stayed as they are.
     ManifestRebuilt,
+    /// Footers of sealed segments were made anew from the records, which are whole and stayed as they are.
+    FootersRebuilt,
     /// What could be salvaged was written into new segments.
     Rewritten,
 }
