@@ -7,4 +7,5 @@ pub mod fuzz;
 pub mod kill;
 pub mod model;
 pub mod script;
+pub mod views;
 pub mod workload;

@@ -78,6 +78,7 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
         buffer_size: 16 << 10,
         compression: nadb_core::Compression::None,
         durability: Durability::Buffered,
+        ..Setup::default()
     };
     campaign(2, setup, 180);
 }
