@@ -64,7 +64,7 @@ pub fn short_script(seed: u64) -> Vec<Step> {
 /// One step of any sort but opening and closing.
 pub fn random_step(random: &mut Dice) -> Step {
     let name = *random.pick(&NAMESPACES);
-    match random.below(116) {
+    match random.below(115) {
         0..=29 => Step::Write(vec![put_op(random, name)], class(random)),
         30..=41 => Step::Write(random_batch(random), class(random)),
         42..=51 => Step::Write(vec![conditional_op(random, name)], class(random)),

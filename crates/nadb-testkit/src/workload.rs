@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nadb_core::{
     Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, SeededEntropy,
 };
-use nadb_engine::{Engine, Options, ReadMode};
+use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
 
 use crate::model::{Model, Planned, Record, Records};
@@ -222,6 +222,16 @@ impl Runner {
     #[must_use]
     pub fn published(&self) -> u64 {
         self.engine.as_ref().and_then(|engine| engine.stats().ok()).map_or(0, |stats| stats.published_seq)
+    }
+
+    /// Whether the open store has sealed segments and full ones that are to be sealed.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn is_mix(&self) -> Result<bool, Trouble> {
+        let segments = self.engine()?.segments()?;
+        let any = |state| segments.iter().any(|segment| segment.state == state);
+        Ok(any(SegmentState::Sealed) && any(SegmentState::Full))
     }
 
     /// Whether the store is open.

@@ -8,4 +8,5 @@ mod damage;
 mod faults;
 mod kill;
 mod model;
+mod seal;
 mod threads;
