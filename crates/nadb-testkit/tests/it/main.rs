@@ -9,4 +9,5 @@ mod faults;
 mod kill;
 mod model;
 mod seal;
+mod stress;
 mod threads;
