@@ -278,8 +278,8 @@ impl Keyspace {
     /// `Corruption` or `Io` where a footer cannot be read; what is left is tried again at the next call.
     pub(crate) fn purge_dropped(&self) -> Result<()> {
         let _purging = self.purging.lock();
-        let oldest = self.views.lock().oldest();
-        for namespace in self.namespaces.purgeable(oldest) {
+        let purgeable = self.namespaces.purgeable(&self.views.lock());
+        for namespace in purgeable {
             for slot in self.slots().iter() {
                 self.purge_from(slot, &namespace)?;
             }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nadb_core::limits::NAMESPACE_ID_MAX;
-use nadb_core::{Error, NamespaceId, Result, Seq};
+use nadb_core::{Error, NamespaceId, Result, Seq, guard};
 use parking_lot::{Mutex, RwLock};
+
+use crate::view::ViewsState;
 
 /// One namespace.
 #[derive(Debug)]
@@ -122,9 +124,13 @@ impl Namespaces {
         }
     }
 
-    /// Dropped namespaces that no view at or after `oldest` has.
-    pub(crate) fn purgeable(&self, oldest: Seq) -> Vec<Arc<Namespace>> {
-        let is_gone = |namespace: &&Arc<Namespace>| !namespace.exists_at(oldest);
+    /// Dropped namespaces that no view has, of those that are open and those to come.
+    pub(crate) fn purgeable(&self, views: &ViewsState) -> Vec<Arc<Namespace>> {
+        let is_gone = |namespace: &&Arc<Namespace>| {
+            let created = Seq(namespace.created.load(Ordering::Acquire));
+            let dropped = Seq(namespace.dropped.load(Ordering::Acquire));
+            !views.any_within(created, dropped) || !guard::on("view.purge_waits_for_views")
+        };
         self.dropped.lock().iter().filter(is_gone).cloned().collect()
     }
 

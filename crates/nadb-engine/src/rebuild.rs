@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use nadb_core::{Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result, Seq};
+use nadb_core::{Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result, Seq, guard};
 use nadb_log::{Direction, Merge, RecordKind, RowMeta, Rows, RowsCursor};
 
 use crate::keyspace::Keyspace;
@@ -95,7 +95,8 @@ impl Rebuild<'_> {
                 Some(newest) if newest.namespace == row.namespace && newest.key == row.key => {
                     newest.records += 1;
                     // On equal numbers the later segment is the copy that counts.
-                    if (in_slot.seq(ordinal)?, slot) > (newest.meta.seq, newest.slot) {
+                    let is_newer = (in_slot.seq(ordinal)?, slot) > (newest.meta.seq, newest.slot);
+                    if is_newer == guard::on("rebuild.newest_wins") {
                         (newest.meta, newest.slot, newest.ordinal) = (in_slot.meta(ordinal)?, slot, ordinal);
                     }
                 }

@@ -155,8 +155,9 @@ impl std::fmt::Debug for Scan {
 impl Scan {
     /// The next key and the place of its record, from one end.
     fn step(&mut self, direction: Direction) -> Result<Option<(Vec<u8>, Location)>> {
-        self.shared.check_open_to_read()?;
+        // First: a scan that ended in an error, as one does when the store is closed, has an end.
         let Some(namespace) = self.namespace else { return Ok(None) };
+        self.shared.check_open_to_read()?;
         let rowed = match direction {
             Direction::Forward => &mut self.forward,
             Direction::Backward => &mut self.backward,

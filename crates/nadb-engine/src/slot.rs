@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq};
+use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::LiveSet;
 use nadb_log::{Footer, FrameBody, Placed, Row, Rows, Segment, SystemRow};
 use parking_lot::RwLock;
@@ -65,7 +65,8 @@ impl Slot {
 
     /// Whether a view at this watermark has the row, expired or not.
     pub(crate) fn has(&self, rows: &Rows, ordinal: Ordinal, watermark: Seq) -> Result<bool> {
-        Ok(self.live.is_live_at(ordinal, watermark) && rows.seq(ordinal)? <= watermark)
+        let is_of_then = rows.seq(ordinal)? <= watermark || !guard::on("view.later_rows_hidden");
+        Ok(is_of_then && self.live.is_live_at(ordinal, watermark))
     }
 
     /// The place of a row's record.

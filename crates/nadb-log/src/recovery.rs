@@ -298,8 +298,9 @@ pub(crate) fn replay(
     segments: Vec<(Arc<Segment>, u64)>,
     visit: &mut dyn Visit,
 ) -> Result<Replayed> {
-    let sealed_upto =
-        sealed.iter().filter_map(|segment| segment.extent()).map(|extent| extent.last_seq).max();
+    let extents = sealed.iter().filter_map(|segment| segment.extent());
+    let sealed_upto = extents.map(|extent| extent.last_seq).max();
+    let sealed_upto = sealed_upto.filter(|_| guard::on("recovery.sealed_extent"));
     let mut replayed = Replayed {
         sealed,
         chain: Vec::new(),

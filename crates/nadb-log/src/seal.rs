@@ -50,7 +50,8 @@ impl<P: Send> Log<P> {
     /// `NoSpace`, `Io` or `Limit`: the segment is not sealed, its records are as good as before, and sealing may be tried
     /// again. `Poisoned` when a sync fails or has failed. `InvalidInput` for a segment whose turn it is not.
     pub fn seal(&self, segment: &Arc<Segment>, memtable: &Memtable) -> Result<Footer> {
-        if self.oldest_unsealed().is_none_or(|oldest| oldest.id != segment.id) {
+        let is_next = self.oldest_unsealed().is_some_and(|oldest| oldest.id == segment.id);
+        if !is_next && guard::on("seal.oldest_first") {
             return Err(Error::invalid(format!("segment {} is not the next one to be sealed", segment.id)));
         }
         // DURABILITY: afterwards nobody syncs this file but the caller, so that the error of a failed sync of the footer

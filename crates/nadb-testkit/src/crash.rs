@@ -301,6 +301,8 @@ pub struct Counts {
     pub recoveries: u64,
     /// Crashes during a recovery that there are.
     pub recoveries_all: u64,
+    /// Images that came back with sealed segments and with full ones that are to be sealed.
+    pub mixes: u64,
 }
 
 impl Counts {
@@ -311,16 +313,17 @@ impl Counts {
         self.second += other.second;
         self.recoveries += other.recoveries;
         self.recoveries_all += other.recoveries_all;
+        self.mixes += other.mixes;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { points, images, second, recoveries, recoveries_all } = self;
+        let Counts { points, images, second, recoveries, recoveries_all, mixes } = self;
         write!(
             f,
-            "{points} crash points, {images} images, {second} second crashes, {recoveries} of {recoveries_all} crashes \
-             during recovery"
+            "{points} crash points, {images} images ({mixes} with sealed and unsealed segments), {second} second crashes, \
+             {recoveries} of {recoveries_all} crashes during recovery"
         )
     }
 }
@@ -390,8 +393,9 @@ impl Campaign {
         // Before its end, which closes the store.
         let calls = copy.mutations();
         let base = recovered.model.clone();
+        let mixes = u64::from(recovered.is_mix().map_err(|e| e.to_string())?);
         drop(recovered);
-        let mut counts = Counts { images: 1, ..Counts::default() };
+        let mut counts = Counts { images: 1, mixes, ..Counts::default() };
         if dice.below(1000) < self.caps.second_lives {
             counts.second = second_life(self.caps.second_crashes, &crash, &image, base, &mut dice)?;
         }

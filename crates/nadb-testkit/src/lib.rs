@@ -7,4 +7,6 @@ pub mod fuzz;
 pub mod kill;
 pub mod model;
 pub mod script;
+pub mod stress;
+pub mod views;
 pub mod workload;

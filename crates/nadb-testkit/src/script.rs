@@ -64,7 +64,7 @@ pub fn short_script(seed: u64) -> Vec<Step> {
 /// One step of any sort but opening and closing.
 pub fn random_step(random: &mut Dice) -> Step {
     let name = *random.pick(&NAMESPACES);
-    match random.below(100) {
+    match random.below(115) {
         0..=29 => Step::Write(vec![put_op(random, name)], class(random)),
         30..=41 => Step::Write(random_batch(random), class(random)),
         42..=51 => Step::Write(vec![conditional_op(random, name)], class(random)),
@@ -77,7 +77,11 @@ pub fn random_step(random: &mut Dice) -> Step {
         87..=89 => Step::Drop(name),
         90..=91 => Step::Flush,
         92 => Step::Verify,
-        _ => Step::Maintain,
+        93..=99 => Step::Maintain,
+        100..=104 => Step::Snapshot,
+        105..=109 => Step::Compare(random.next_u64()),
+        110..=112 => Step::Release(random.next_u64()),
+        _ => Step::Write(large_batch(random), class(random)),
     }
 }
 
@@ -204,6 +208,21 @@ pub fn random_batch(random: &mut Dice) -> Vec<Op> {
         });
     }
     ops
+}
+
+/// So many keys that the engine makes them visible on another path than those of small batches.
+fn large_batch(random: &mut Dice) -> Vec<Op> {
+    let name = *random.pick(&NAMESPACES);
+    let first = random.below(40);
+    let put = |random: &mut Dice, key| {
+        op(name, key, Action::Put(Put::new(random.next_u64().to_string().into_bytes())))
+    };
+    (first..first + 66)
+        .map(|at| {
+            let key = if at < 24 { format!("key:{at:02}") } else { format!("many:{at:03}") }.into_bytes();
+            if random.chance(15) { op(name, key, Action::Delete) } else { put(random, key) }
+        })
+        .collect()
 }
 
 fn add(by: u64) -> Action<'static> {

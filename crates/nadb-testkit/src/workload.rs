@@ -10,10 +10,11 @@ use std::sync::Arc;
 use nadb_core::{
     Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, SeededEntropy,
 };
-use nadb_engine::{Engine, Options};
+use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
 
 use crate::model::{Model, Planned, Record, Records};
+use crate::views::Views;
 
 /// Where the stores of the tests stand.
 pub const DIR: &str = "/db/store";
@@ -63,6 +64,12 @@ pub enum Step {
     Scan(&'static str),
     /// Reads and checks every byte.
     Verify,
+    /// Takes a snapshot; closing the store lets go of it.
+    Snapshot,
+    /// Lets go of the snapshot that this number chooses.
+    Release(u64),
+    /// Reads every snapshot in every way; the number chooses among the ranges.
+    Compare(u64),
 }
 
 /// What a step that succeeded has promised of itself and all before it.
@@ -111,6 +118,8 @@ pub struct Setup {
     pub compression: Compression,
     /// The class of writes that name none.
     pub durability: Durability,
+    /// How sealed segments are read.
+    pub read_mode: ReadMode,
 }
 
 impl Default for Setup {
@@ -120,6 +129,7 @@ impl Default for Setup {
             buffer_size: 1024,
             compression: Compression::Snappy,
             durability: Durability::Flushed,
+            read_mode: ReadMode::default(),
         }
     }
 }
@@ -133,6 +143,9 @@ pub struct Runner {
     clock: Arc<ManualClock>,
     entropy: Arc<SeededEntropy>,
     engine: Option<Engine>,
+    views: Views,
+    /// What the version table of an open store takes without versions.
+    versions_bytes_empty: u64,
     create: bool,
     /// What the store must hold.
     pub model: Model,
@@ -151,6 +164,8 @@ impl Runner {
             clock: Arc::new(ManualClock::new(START_MS)),
             entropy: Arc::new(SeededEntropy::new(seed)),
             engine: None,
+            views: Views::default(),
+            versions_bytes_empty: 0,
             create: true,
             model,
             unanswered: None,
@@ -191,7 +206,7 @@ impl Runner {
 
     /// Goes on with another file system: the one that a crash left.
     pub fn set_fs(&mut self, fs: Arc<dyn Fs>) {
-        self.engine = None;
+        self.abandon();
         self.fs = fs;
     }
 
@@ -209,6 +224,16 @@ impl Runner {
         self.engine.as_ref().and_then(|engine| engine.stats().ok()).map_or(0, |stats| stats.published_seq)
     }
 
+    /// Whether the open store has sealed segments and full ones that are to be sealed.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub fn is_mix(&self) -> Result<bool, Trouble> {
+        let segments = self.engine()?.segments()?;
+        let any = |state| segments.iter().any(|segment| segment.state == state);
+        Ok(any(SegmentState::Sealed) && any(SegmentState::Full))
+    }
+
     /// Whether the store is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -217,11 +242,13 @@ impl Runner {
 
     /// Lets go of the store, which closes it.
     pub fn abandon(&mut self) {
+        self.views.clear();
         self.engine = None;
     }
 
     /// Lets go of the store as a process does that is killed: nothing is closed, the lock is held until the disk is cut.
     pub fn abandon_without_close(&mut self) {
+        self.views.clear();
         std::mem::forget(self.engine.take());
     }
 
@@ -231,6 +258,7 @@ impl Runner {
         options.buffer_size = self.setup.buffer_size;
         options.compression = self.setup.compression;
         options.durability = self.setup.durability;
+        options.read_mode = self.setup.read_mode;
         options.create = self.create;
         options.background = false;
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
@@ -243,7 +271,9 @@ impl Runner {
     /// # Errors
     /// What the store answers.
     pub fn open(&mut self) -> Result<(), Trouble> {
-        self.engine = Some(Engine::open(Arc::clone(&self.fs), &self.dir, self.options())?);
+        let engine = Engine::open(Arc::clone(&self.fs), &self.dir, self.options())?;
+        self.versions_bytes_empty = engine.stats()?.versions_bytes;
+        self.engine = Some(engine);
         self.create = false;
         Ok(())
     }
@@ -258,7 +288,7 @@ impl Runner {
             Step::Open => self.open().map(|()| Promise::Durable),
             Step::Close => {
                 let closed = self.engine()?.close();
-                self.engine = None;
+                self.abandon();
                 Ok(closed.map(|()| Promise::Durable)?)
             }
             Step::Flush => Ok(self.engine()?.flush().map(|()| Promise::Durable)?),
@@ -272,6 +302,53 @@ impl Runner {
             Step::Get(name, key) => self.get(name, key).map(|()| Promise::Nothing),
             Step::Scan(name) => self.scan(name).map(|()| Promise::Nothing),
             Step::Verify => self.verify().map(|()| Promise::Nothing),
+            Step::Snapshot => {
+                let (engine, now_ms) = (self.engine()?.clone(), self.now_ms());
+                self.views.take(&engine, &self.model, now_ms).map(|()| Promise::Nothing)
+            }
+            Step::Release(which) => {
+                self.views.release(*which);
+                self.check_nothing_remembered().map(|()| Promise::Nothing)
+            }
+            Step::Compare(seed) => self.compare_views(*seed).map(|()| Promise::Nothing),
+        }
+    }
+
+    /// Compares every snapshot with what the store held when it was taken.
+    ///
+    /// # Errors
+    /// `Store`, or `Wrong` with the first difference.
+    pub fn compare_views(&mut self, seed: u64) -> Result<(), Trouble> {
+        self.views.compare(&self.model, seed)
+    }
+
+    /// The snapshots that are held.
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// Lets go of all snapshots; then nothing may be remembered for them.
+    ///
+    /// # Errors
+    /// `Store`, or `Wrong` with what is.
+    pub fn release_views(&mut self) -> Result<(), Trouble> {
+        self.views.clear();
+        self.check_nothing_remembered()
+    }
+
+    /// What is remembered is remembered for views.
+    fn check_nothing_remembered(&self) -> Result<(), Trouble> {
+        if !self.views.is_empty() {
+            return Ok(());
+        }
+        let stats = self.engine()?.stats()?;
+        let versions_bytes = stats.versions_bytes - self.versions_bytes_empty;
+        match (stats.views, stats.remembered_deaths, versions_bytes) {
+            (0, 0, 0) => Ok(()),
+            left => {
+                Err(Trouble::Wrong(format!("views, deaths and bytes of versions without a view: {left:?}")))
+            }
         }
     }
 

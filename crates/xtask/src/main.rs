@@ -34,6 +34,7 @@ cargo xtask COMMAND
   hash4 [PACKAGE…]               the suite with key hashes cut to 4 bits, so that everything collides
   kill [--rounds N]              child processes killed under load, N rounds per durability class (default 200)
   crash                          the crash simulation, whole
+  stress [--seconds N]           writers, readers, held values and snapshots under constant sealing (default 300)
   fuzz [--seconds N] [TARGET…]   each fuzz target for N seconds (default 60); needs a nightly toolchain, else exit code 3
   ci                             everything that .ci/run asks for";
 
@@ -61,6 +62,10 @@ fn run(command: &str, mut args: Args) -> Outcome {
         "kill" => {
             let rounds = args.number("--rounds", 200)?;
             args.finish().and_then(|()| suite::kill(rounds))
+        }
+        "stress" => {
+            let seconds = args.number("--seconds", 300)?;
+            args.finish().and_then(|()| suite::stress(seconds))
         }
         "crash" => args.finish().and_then(|()| suite::crash()),
         "fuzz" => {

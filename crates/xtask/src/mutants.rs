@@ -138,6 +138,24 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "For a moment a record is dead in a view that still has it.",
     },
     Mutant {
+        guard: "seal.oldest_first",
+        package: "nadb-testkit",
+        test: "segments_are_sealed_in_their_order",
+        without: "A segment is sealed before an older one, and replay cannot go on from where the sealed ones end.",
+    },
+    Mutant {
+        guard: "seal.sync_before_manifest",
+        package: "nadb-testkit",
+        test: "a_footer_is_durable_before_the_manifest_that_names_it",
+        without: "A power cut leaves a manifest that calls a segment sealed whose footer is not there.",
+    },
+    Mutant {
+        guard: "recovery.sealed_extent",
+        package: "nadb-testkit",
+        test: "replay_goes_on_where_the_sealed_segments_end",
+        without: "Frames behind the sealed segments are taken for frames behind a gap.",
+    },
+    Mutant {
         guard: "inflight.waits",
         package: "nadb-testkit",
         test: "a_write_waits_for_the_one_that_has_the_key",
@@ -160,5 +178,35 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-testkit",
         test: "a_namespace_made_after_reopening_shares_no_keys_with_an_older_one",
         without: "A new namespace gets the id of an old one, and with it its keys.",
+    },
+    Mutant {
+        guard: "view.version_before_index",
+        package: "nadb-engine",
+        test: "a_snapshot_finds_what_was_overwritten_and_deleted_since",
+        without: "A snapshot does not find what was overwritten or deleted after its moment.",
+    },
+    Mutant {
+        guard: "view.later_record_is_not_it",
+        package: "nadb-engine",
+        test: "a_key_that_is_overwritten_shows_as_it_was_and_not_as_it_is",
+        without: "A snapshot's get shows what was written after its moment.",
+    },
+    Mutant {
+        guard: "view.later_rows_hidden",
+        package: "nadb-engine",
+        test: "a_scan_shows_nothing_that_was_written_since",
+        without: "A scan shows rows that were written after its moment.",
+    },
+    Mutant {
+        guard: "view.purge_waits_for_views",
+        package: "nadb-engine",
+        test: "a_namespace_that_came_and_went_after_an_older_view_stays_for_those_between",
+        without: "The keys of a dropped namespace are taken away from a view that has it.",
+    },
+    Mutant {
+        guard: "rebuild.newest_wins",
+        package: "nadb-engine",
+        test: "of_several_records_the_newest_is_found_after_opening",
+        without: "After opening sealed segments a key has one of its older values.",
     },
 ];

@@ -45,6 +45,11 @@ pub(crate) fn kill(rounds: u64) -> Outcome {
     testkit("kill", "NADB_KILL_ROUNDS", &rounds.to_string())
 }
 
+/// The stress, for `seconds`.
+pub(crate) fn stress(seconds: u64) -> Outcome {
+    testkit("stress::", "NADB_STRESS_SECONDS", &seconds.to_string())
+}
+
 /// The crash simulation, nothing sampled.
 pub(crate) fn crash() -> Outcome {
     testkit("crash", "NADB_CRASH_FULL", "1")

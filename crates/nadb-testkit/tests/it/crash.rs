@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::Durability;
+use nadb_engine::SegmentState;
 use nadb_testkit::crash::{Campaign, Caps, Counts, Crash, Left, Life, Run};
 use nadb_testkit::script::{delete, script, set};
 use nadb_testkit::workload::{Op, Setup, Step};
@@ -63,12 +64,13 @@ fn campaign(seed: u64, setup: Setup, len: usize) -> Counts {
     );
     let shown: Vec<_> = failures.values().take(5).cloned().collect();
     assert!(failures.is_empty(), "{} crash points failed:\n{}", failures.len(), shown.join("\n"));
+    assert!(chosen.is_some() || counts.mixes > 0, "no recovery met sealed and unsealed segments");
     counts
 }
 
 #[test]
 fn at_every_call_of_a_workload_and_of_its_recovery() {
-    campaign(1, Setup::default(), 180);
+    campaign(1, Setup::default(), 150);
 }
 
 #[test]
@@ -78,6 +80,7 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
         buffer_size: 16 << 10,
         compression: nadb_core::Compression::None,
         durability: Durability::Buffered,
+        ..Setup::default()
     };
     campaign(2, setup, 180);
 }
@@ -130,6 +133,35 @@ fn a_batch_over_a_segments_end_is_there_whole_or_not_at_all() {
     ]);
 }
 
+#[test]
+fn at_every_call_of_sealing_and_of_opening_what_is_half_sealed() {
+    let large = |name, key: &str, byte| write(Durability::Flushed, [set(name, key, &[byte; 1300])]);
+    let mut steps = vec![Step::Open, write(Durability::Buffered, [set("temp", "a", b"old")]), Step::Snapshot];
+    for (round, key) in (0..).zip(["a", "b", "c", "a", "d", "b", "e", "a", "f"]) {
+        steps.push(large(["app/users", "temp"][round % 2], key, round as u8));
+    }
+    steps.extend([
+        Step::Drop("temp"),
+        write(Durability::Flushed, [set("temp", "a", b"new"), delete("app/users", "c")]),
+        Step::Maintain,
+        Step::Compare(1),
+        large("app/users", "a", 20),
+        large("temp", "b", 21),
+        large("app/users", "b", 22),
+        large("app/users", "d", 23),
+        Step::Maintain,
+        Step::Release(0),
+        large("app/users", "a", 24),
+        large("temp", "c", 25),
+        large("app/users", "e", 26),
+        large("app/users", "g", 27),
+        Step::Close,
+        Step::Open,
+        Step::Maintain,
+    ]);
+    every_point(steps);
+}
+
 /// A delete that finds nothing has been told so by a write that may be less durable than itself.
 #[test]
 fn a_write_that_finds_nothing_to_do_is_as_durable_as_its_class() {
@@ -164,5 +196,7 @@ fn the_workloads_rotate_and_reopen() {
         assert!(Run::of(&mut runner, &steps).trouble.is_none());
         let segments = runner.engine().unwrap().segments().unwrap();
         assert!(segments.len() >= 5, "{} segments", segments.len());
+        let sealed = segments.iter().filter(|segment| segment.state == SegmentState::Sealed).count();
+        assert!(sealed >= 3, "{sealed} sealed segments");
     }
 }

@@ -8,4 +8,6 @@ mod damage;
 mod faults;
 mod kill;
 mod model;
+mod seal;
+mod stress;
 mod threads;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nadb_core::{Compression, Condition, Durability, KeyHash, NamespaceId};
+use nadb_engine::ReadMode;
 use nadb_log::Manifest;
 use nadb_testkit::crash::{Crash, Left, Run};
 use nadb_testkit::dice::Dice;
@@ -47,12 +48,14 @@ fn setups() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec![0, 300, 4096, 1 << 20]),
         prop::sample::select(vec![Compression::None, Compression::Snappy]),
         prop::sample::select(vec![Durability::Buffered, Durability::Flushed, Durability::Synced]),
+        prop::sample::select(vec![ReadMode::Mapped, ReadMode::Positioned]),
     )
-        .prop_map(|(memtable_size, buffer_size, compression, durability)| Setup {
+        .prop_map(|(memtable_size, buffer_size, compression, durability, read_mode)| Setup {
             memtable_size,
             buffer_size,
             compression,
             durability,
+            read_mode,
         })
 }
 
@@ -111,6 +114,11 @@ impl History {
         self.runner.verify().map_err(|e| format!("verification: {e}"))
     }
 
+    /// The whole store and every view of it.
+    fn check(&mut self, seed: u64) -> Result<(), String> {
+        self.runner.check_content().and_then(|()| self.runner.compare_views(seed)).map_err(|e| e.to_string())
+    }
+
     fn crash(&mut self, left: Left) -> Result<(), String> {
         self.lives += 1;
         let image = left.of(&self.disk, self.lives);
@@ -137,10 +145,12 @@ fn a_store_answers_as_its_model_through_reopenings_and_crashes() {
         for (at, next) in moves.iter().enumerate() {
             history.make(next).map_err(|what| format!("move {at}, {next:?}: {what}"))?;
             if at % 4 == 0 {
-                history.runner.check_content().map_err(|e| format!("after move {at}, {next:?}: {e}"))?;
+                history.check(at as u64).map_err(|e| format!("after move {at}, {next:?}: {e}"))?;
             }
         }
-        history.runner.check_content().map_err(|e| format!("at the end: {e}"))
+        history.check(0).map_err(|e| format!("at the end: {e}"))?;
+        let released = history.runner.release_views().and_then(|()| history.runner.verify());
+        released.map_err(|e| format!("after the last view: {e}"))
     });
 }
 

@@ -14,6 +14,7 @@ use nadb_core::{
 };
 use nadb_engine::{Engine, Options};
 use nadb_testkit::dice::Dice;
+use nadb_testkit::stress::{Cast, prepare, run};
 use nadb_vfs::{CallKind, Fault, FaultKind, Fs, MemFs, RealFs, SimFs};
 
 const THREADS: u64 = 8;
@@ -164,6 +165,23 @@ fn batches_move_amounts_and_the_sum_stays() {
         });
         let sum: i64 = (0..ACCOUNTS).map(|n| counter_value(&store.engine, side(n), n)).sum();
         assert_eq!(sum, 100 * ACCOUNTS as i64);
+        store.check();
+    }
+}
+
+/// Transfers, large batches, a namespace that comes and goes, segments sealed all the time: each snapshot and scan shows one moment.
+#[test]
+fn every_view_shows_one_moment_while_segments_are_sealed() {
+    for durability in [Durability::Buffered, Durability::Flushed] {
+        let store = Store::in_memory(durability);
+        let empty = store.engine.stats().unwrap().versions_bytes;
+        prepare(&store.engine).unwrap();
+        let cast = Cast { writers: 4, readers: 3, seed: 1, pauses: 20 };
+        let done = run(&store.engine, cast, Duration::from_millis(1200));
+        println!("{durability:?}: {done:?}");
+        let stats = store.engine.stats().unwrap();
+        assert_eq!((stats.views, stats.remembered_deaths, stats.versions_bytes), (0, 0, empty));
+        assert!(stats.seals > 0, "nothing was sealed");
         store.check();
     }
 }
