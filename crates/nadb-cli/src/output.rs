@@ -42,7 +42,18 @@ impl Output {
     }
 }
 
-fn failed(error: io::Error) -> Failure {
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// What a failed write to standard output means.
+pub(crate) fn failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::Other(format!("writing to standard output failed: {error}")),

@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Outcome,
-    RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, Value, VerifyReport, WriteBatch,
+    BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Operation,
+    Outcome, RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, Value, ValueReader, ValueWriter,
+    VerifyReport, WriteBatch,
 };
 
 /// How a batch is written, beside what it says.
@@ -193,6 +194,25 @@ pub trait Backend: Send + Sync + 'static {
     /// `Unsupported`; `Unavailable`, `Closed`.
     fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
         Err(self.capabilities().unsupported(Feature::Snapshots.name()))
+    }
+
+    /// A value that is written piece by piece and becomes visible at its commit: `operation` is a put, whose own value is
+    /// what the pieces are added to. Optional: [`Feature::Streams`].
+    ///
+    /// # Errors
+    /// `Unsupported`, also for an operation that is no put; `Limit`, `InvalidInput`, `NoSpace`, `Closed`.
+    fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
+        let _ = (operation, options);
+        Err(self.capabilities().unsupported(Feature::Streams.name()))
+    }
+
+    /// The value of a key, to be read piece by piece. Optional: [`Feature::Streams`].
+    ///
+    /// # Errors
+    /// `Unsupported`; otherwise as [`get`](Backend::get).
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        let _ = (namespace, key);
+        Err(self.capabilities().unsupported(Feature::Streams.name()))
     }
 
     /// Reads and checks everything that is stored. Optional: [`Feature::Verify`].

@@ -32,6 +32,8 @@ pub enum Feature {
     Recovery,
     /// [`Backend::snapshot`](crate::Backend::snapshot).
     Snapshots,
+    /// [`Backend::writer`](crate::Backend::writer) and [`Backend::reader`](crate::Backend::reader).
+    Streams,
     /// Merges by operators that the user wrote; those of NADB work everywhere.
     CustomMerges,
 }
@@ -45,6 +47,7 @@ impl Feature {
         Feature::Verify,
         Feature::Recovery,
         Feature::Snapshots,
+        Feature::Streams,
         Feature::CustomMerges,
     ];
 
@@ -58,6 +61,7 @@ impl Feature {
             Feature::Verify => "verify",
             Feature::Recovery => "recovery",
             Feature::Snapshots => "snapshots",
+            Feature::Streams => "streams",
             Feature::CustomMerges => "custom merges",
         }
     }
@@ -131,6 +135,8 @@ pub struct Capabilities {
     pub scans: ScanConsistency,
     /// Bytes of a value, at most.
     pub value_bytes_max: u64,
+    /// Bytes of a value above which it is stored apart, and does not count for the length of a batch.
+    pub apart_bytes_min: u64,
     /// Bytes of all keys and values of a batch together, at most. A single write is a batch, too, so there is room for the
     /// largest value under the longest key.
     pub batch_bytes_max: u64,
@@ -150,6 +156,7 @@ impl Capabilities {
             batches: BatchAtomicity::default(),
             scans: ScanConsistency::default(),
             value_bytes_max: VALUE_BYTES_MAX as u64,
+            apart_bytes_min: u64::MAX,
             batch_bytes_max: BATCH_BYTES_MAX as u64,
         }
     }
@@ -204,7 +211,7 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Checks one operation by itself; gives the bytes of its key and value.
+    /// Checks one operation by itself; gives the bytes of its key and value, as they count in a batch.
     fn check_operation(&self, operation: &Operation<'_>) -> Result<u64> {
         check_namespace(&operation.namespace)?;
         check_key(&operation.key)?;
@@ -222,7 +229,8 @@ impl Capabilities {
             Action::Delete => 0,
         };
         check_value_len_max(value_len, self.value_bytes_max)?;
-        Ok((operation.key.len() as u64).saturating_add(value_len))
+        let counted = if value_len > self.apart_bytes_min { 0 } else { value_len };
+        Ok((operation.key.len() as u64).saturating_add(counted))
     }
 }
 

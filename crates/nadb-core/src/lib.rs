@@ -19,6 +19,7 @@ mod merge;
 mod meta;
 mod report;
 mod snapshot;
+mod stream;
 mod value;
 mod write;
 
@@ -34,6 +35,7 @@ pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
 pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 pub use snapshot::BackendSnapshot;
+pub use stream::{ValueReader, ValueWriter};
 pub use value::Value;
 pub use write::{
     Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, TagsUpdate, WriteBatch,

@@ -20,7 +20,7 @@ pub const ATTRS_MAX: usize = 16;
 pub const ATTRS_BYTES_MAX: usize = 4096;
 /// Bytes of a content type, at most. One that is given has at least one byte.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
-/// Bytes of a value, at most, as long as values live inside frames.
+/// Bytes of a value that stands in the log, at most; a larger one is stored apart, where the backend can.
 pub const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a value, at most, that has a blob file of its own: 4 GiB - 1 MiB.
 pub const BLOB_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
@@ -58,7 +58,7 @@ pub fn check_value_len(len: u64) -> Result<()> {
 pub fn check_value_len_max(len: u64, max: u64) -> Result<()> {
     if len > max {
         return Err(Error::limit(format!(
-            "value has {len} bytes, the limit is {max} bytes; store larger data in parts"
+            "value has {len} bytes, the limit is {max} bytes; store it in parts"
         )));
     }
     Ok(())

@@ -134,6 +134,8 @@ pub struct Stats {
     pub oldest_view: Option<Duration>,
     /// Records that are not live any more and that an open view may still show.
     pub remembered_deaths: u64,
+    /// Bytes of those of them that were overwritten or deleted: what open views keep from being given up.
+    pub pinned_bytes: u64,
     /// RAM of where those records stand, in bytes.
     pub versions_bytes: u64,
     /// Write batches (single writes included) since the store was opened.

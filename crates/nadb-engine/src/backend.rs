@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
+use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
     Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo,
-    Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, VerifyReport,
-    WriteBatch, WriteOptions,
+    Operation, Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value,
+    ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
@@ -15,6 +16,8 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
     capabilities.features.extend(Feature::ALL);
     capabilities.durability = vec![Durability::Buffered, Durability::Flushed, Durability::Synced];
     capabilities.scans = ScanConsistency::Settled;
+    capabilities.value_bytes_max = BLOB_BYTES_MAX;
+    capabilities.apart_bytes_min = VALUE_BYTES_MAX as u64;
     capabilities
 });
 
@@ -82,6 +85,15 @@ impl Backend for Engine {
 
     fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
         Ok(Arc::new(Engine::snapshot(self)?))
+    }
+
+    fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
+        Ok(Box::new(Engine::writer(self, operation, options)?))
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        let reader = Engine::reader(self, namespace, key)?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn ValueReader>))
     }
 
     fn verify(&self) -> Result<VerifyReport> {

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nadb_core::{Durability, Entry, Error, ErrorKind, Metadata, Outcome, Result, Value, WriteBatch};
+use nadb_core::{
+    Durability, Entry, Error, ErrorKind, Metadata, Operation, Outcome, Result, Value, ValueReader,
+    ValueWriter, WriteBatch, WriteOptions,
+};
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use crate::background;
+use crate::blobs::Blobs;
 use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
@@ -20,6 +24,7 @@ use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, St
 use crate::scan::Scan;
 use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
+use crate::stream::{Reader, Writer};
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -68,6 +73,7 @@ pub(crate) struct Counters {
 pub(crate) struct Shared {
     pub(crate) log: Log<Arc<Write>>,
     pub(crate) keyspace: Arc<Keyspace>,
+    pub(crate) blobs: Blobs,
     pub(crate) options: Options,
     pub(crate) dir: PathBuf,
     pub(crate) in_flight: InFlight,
@@ -103,8 +109,11 @@ impl Engine {
         };
         let mut replay = Replay::new(&keyspace);
         let publisher = Arc::clone(&keyspace);
-        let log = Log::open(fs, dir, log_options, &mut replay, publisher)?;
+        let log = Log::open(Arc::clone(&fs), dir, log_options, &mut replay, publisher)?;
         replay.finish(log.published_seq())?;
+        let (entropy, above) = (Arc::clone(&options.entropy), options.blobs_above());
+        let blobs = Blobs::new(fs, dir, log.store_id(), entropy, above);
+        blobs.remove_orphans(&keyspace)?;
         let recovered = log.recovered();
         let mut recovery = RecoveryReport::default();
         recovery.created = recovered.created;
@@ -119,6 +128,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             log,
             keyspace,
+            blobs,
             options,
             dir: dir.to_path_buf(),
             in_flight: InFlight::new(),
@@ -202,6 +212,26 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
         self.snapshot()?.scan(namespace, range)
+    }
+
+    /// A value that is written piece by piece, and becomes visible at its commit; `operation` is a put.
+    ///
+    /// # Errors
+    /// `Limit`, `InvalidInput`, `Unsupported` for an operation that is no put, `Closed`.
+    pub fn writer(
+        &self,
+        operation: Operation<'static>,
+        options: &WriteOptions,
+    ) -> Result<impl ValueWriter + use<>> {
+        Writer::new(&self.handle.shared, operation, options)
+    }
+
+    /// The value of a key, to be read piece by piece; `None` when it is absent or expired.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<impl ValueReader + use<>>> {
+        Reader::open(&self.handle.shared, namespace, key)
     }
 
     /// All namespaces in order of their names.
@@ -349,6 +379,7 @@ impl Shared {
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;
         stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
+        stats.pinned_bytes = self.keyspace.versions.record_bytes();
         stats.versions_bytes = self.keyspace.versions.memory_bytes() as u64;
         stats.unsealed_segments = self.log.unsealed_count() as u64;
         stats.seals = load(&self.counters.seals);

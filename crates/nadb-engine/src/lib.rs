@@ -8,6 +8,7 @@
 
 mod backend;
 mod background;
+mod blobs;
 mod engine;
 mod inflight;
 mod keyspace;
@@ -23,6 +24,7 @@ mod scan;
 mod sealing;
 mod slot;
 mod snapshot;
+mod stream;
 mod verify;
 mod view;
 mod write;

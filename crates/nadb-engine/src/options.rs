@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nadb_core::limits::VALUE_BYTES_MAX;
 use nadb_core::{Clock, Compression, Durability, Entropy, Error, OsEntropy, Result, SystemClock};
 use nadb_log::ReadMode;
 
@@ -11,12 +12,18 @@ pub const MEMTABLE_BYTES_MIN: u64 = 4 << 10;
 /// Bytes of a segment, at most.
 pub const MEMTABLE_BYTES_MAX: u64 = 1 << 30;
 
+/// Bytes of a value that is worth a file of its own, at least, where nothing else is said.
+const BLOB_ABOVE_MIN: u64 = 64 << 10;
+
 /// Options of an engine; the defaults are good.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// Bytes after which the log goes on in a new segment (a frame is never split, so one large batch may exceed it).
     pub memtable_size: u64,
+    /// Bytes of a value above which it is stored in a file of its own, a blob; `None` is a quarter of the memtable, and at
+    /// least 64 KiB. Values above 64 MiB always are.
+    pub blob_above: Option<u64>,
     /// Whether values are compressed.
     pub compression: Compression,
     /// The durability class of writes that do not name one.
@@ -44,6 +51,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             memtable_size: 64 << 20,
+            blob_above: None,
             compression: Compression::default(),
             durability: Durability::default(),
             sync_interval: Duration::from_secs(1),
@@ -59,6 +67,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Bytes of a value above which it becomes a blob.
+    pub(crate) fn blobs_above(&self) -> u64 {
+        self.blob_above.unwrap_or((self.memtable_size / 4).max(BLOB_ABOVE_MIN)).min(VALUE_BYTES_MAX as u64)
+    }
+
     /// Checks what was chosen.
     ///
     /// # Errors

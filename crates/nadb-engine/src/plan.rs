@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use nadb_core::limits::{BATCH_BYTES_MAX, check_expiry, check_ttl, check_value_len};
 use nadb_core::{
-    Action, Attrs, Codec, Compression, Condition, Error, ErrorKind, ExpiryUpdate, KeyHash, Merge,
-    NamespaceId, Operation, Outcome, Put, Result, Tags, TagsUpdate, compress, decompress,
+    Action, Attrs, BlobId, Codec, Compression, Condition, Error, ErrorKind, ExpiryUpdate, KeyHash, Location,
+    Merge, NamespaceId, Operation, Outcome, Put, Result, SegmentId, Tags, TagsUpdate, compress, decompress,
 };
-use nadb_log::{FrameBody, RecordBuf, RecordFields, RecordKind, RecordRef};
+use nadb_log::{FinishedBlob, FrameBody, RecordBuf, RecordFields, RecordKind, RecordRef};
 use smallvec::SmallVec;
 
+use crate::blobs::{Blobs, is_blob};
 use crate::keyspace::{Changes, Displaced, KeyChange, NewRecord, Write};
 use crate::namespaces::Namespace;
 
@@ -38,6 +39,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) body: FrameBody,
     pub(crate) changes: Changes,
     pub(crate) only_deletes: bool,
+    /// Blobs that its records refer to.
+    pub(crate) used_blobs: SmallVec<[BlobId; 1]>,
+    blobs: &'a Blobs,
     compression: Compression,
     now_ms: u64,
     done: SmallVec<[Done; 1]>,
@@ -61,11 +65,13 @@ struct Current {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(compression: Compression, now_ms: u64, is_batch: bool) -> Plan<'a> {
+    pub(crate) fn new(blobs: &'a Blobs, compression: Compression, now_ms: u64, is_batch: bool) -> Plan<'a> {
         Plan {
             body: FrameBody::new(),
             changes: Changes::default(),
             only_deletes: true,
+            used_blobs: SmallVec::new(),
+            blobs,
             compression,
             now_ms,
             done: SmallVec::new(),
@@ -95,12 +101,13 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Adds one operation. `find` looks a key up in the store.
+    /// Adds one operation. `blob` is the value where that is in a blob already; `find` looks a key up in the store.
     pub(crate) fn push(
         &mut self,
         operation: &'a Operation<'_>,
         namespace: &Arc<Namespace>,
         hash: KeyHash,
+        blob: Option<FinishedBlob>,
         find: impl FnOnce() -> Result<Option<Found>>,
     ) -> Result<()> {
         let key: &[u8] = &operation.key;
@@ -128,7 +135,7 @@ impl<'a> Plan<'a> {
         let (record, merged) = match &operation.action {
             Action::Delete => (self.push_delete(namespace.id, key, change, touched.is_some()), None),
             Action::Put(put) => {
-                (Some(self.push_put(namespace.id, key, change, put, current.as_ref())?), None)
+                (Some(self.push_put(namespace.id, key, change, put, blob, current.as_ref())?), None)
             }
             Action::Merge(merge) => {
                 let (record, value) = self.push_merge(namespace.id, key, change, merge, current.as_ref())?;
@@ -158,27 +165,29 @@ impl<'a> Plan<'a> {
 
     fn current_in_store(&self, found: &Found, action: &Action<'_>) -> Result<Option<Current>> {
         let record = found.buf.record()?;
-        let place = || (found.displaced.slot.segment.path(), u64::from(found.displaced.at.offset));
-        let corrupt =
-            |error: &dyn std::fmt::Display| Error::corruption(place().0, place().1, error.to_string());
-        self.current(&record, Some(record.seq.0), action).map_err(|e| corrupt(&e))
+        let at = found.displaced.at;
+        let path = found.displaced.slot.segment.path();
+        let corrupt = |what: String| Error::corruption(path, u64::from(at.offset), what);
+        self.current(&record, at, Some(record.seq.0), action, corrupt)
     }
 
     fn current_in_batch(&self, index: usize, action: &Action<'_>) -> Result<Option<Current>> {
         let change = self.changes.keys.get(index).and_then(|change| change.new);
         let Some(NewRecord { at, .. }) = change.filter(|new| new.is_live) else { return Ok(None) };
-        let invalid = |e: &dyn std::fmt::Display| Error::invalid(e.to_string());
-        let record = self.body.record(at).map_err(|e| invalid(&e))?;
-        self.current(&record, None, action).map_err(|e| invalid(&e))
+        let record = self.body.record(at).map_err(|e| Error::invalid(e.to_string()))?;
+        let at = Location { segment: SegmentId(0), offset: at, len: 0 };
+        self.current(&record, at, None, action, Error::invalid)
     }
 
     /// Reads of the current record what `action` may need; `None` when it has expired.
     fn current(
         &self,
         record: &RecordRef<'_>,
+        at: Location,
         version: Option<u64>,
         action: &Action<'_>,
-    ) -> std::result::Result<Option<Current>, String> {
+        corrupt: impl Fn(String) -> Error,
+    ) -> Result<Option<Current>> {
         if record.is_expired(self.now_ms) {
             return Ok(None);
         }
@@ -194,16 +203,17 @@ impl<'a> Plan<'a> {
             _ => false,
         };
         if keeps_tags {
-            current.tags = record.tags().map_err(|e| e.to_string())?;
+            current.tags = record.tags().map_err(|e| corrupt(e.to_string()))?;
         }
         if matches!(action, Action::Merge(_)) {
-            let (content_type, attrs) = record.extra().map_err(|e| e.to_string())?;
+            let (content_type, attrs) = record.extra().map_err(|e| corrupt(e.to_string()))?;
             current.content_type = content_type.map(str::to_owned);
             current.attrs = attrs;
             current.value = Some(match record.codec {
+                _ if is_blob(record) => self.blobs.read_to_merge(record, at)?,
                 Codec::Plain => record.value.to_vec(),
                 Codec::Snappy => decompress(record.value, record.logical_len)
-                    .map_err(|e| format!("the value does not decompress: {e:?}"))?,
+                    .map_err(|e| corrupt(format!("the value does not decompress: {e:?}")))?,
             });
         }
         Ok(Some(current))
@@ -231,6 +241,7 @@ impl<'a> Plan<'a> {
         key: &[u8],
         change: usize,
         put: &Put<'_>,
+        blob: Option<FinishedBlob>,
         current: Option<&Current>,
     ) -> Result<u32> {
         let expires_ms = match put.expiry {
@@ -248,15 +259,24 @@ impl<'a> Plan<'a> {
             TagsUpdate::Keep => current.map(|current| &current.tags),
             other => return Err(unsupported(other)),
         };
+        let reference = blob.map(|blob| reference(&blob));
+        let (kind, value) = match &reference {
+            Some(reference) => (RecordKind::BlobReference, &reference[..]),
+            None => (RecordKind::Value, &*put.value),
+        };
         let fields = RecordFields {
             expires_ms,
             tags,
             content_type: put.content_type.as_deref(),
             attrs: Some(&put.attrs),
             created_ms: current.map_or(self.now_ms, |current| current.created_ms),
-            ..RecordFields::new(RecordKind::Value, namespace, key, &put.value, self.now_ms)
+            ..RecordFields::new(kind, namespace, key, value, self.now_ms)
         };
-        Ok(self.push_value(fields, change))
+        let index = self.push_value(fields, change);
+        let is_live =
+            self.changes.keys.get(change).and_then(|change| change.new).is_some_and(|new| new.is_live);
+        self.used_blobs.extend(blob.filter(|_| is_live).map(|blob| blob.id));
+        Ok(index)
     }
 
     fn push_merge(
@@ -289,7 +309,8 @@ impl<'a> Plan<'a> {
             return self.push_record(&tombstone, change);
         }
         self.only_deletes = false;
-        match compress(self.compression, fields.value) {
+        let is_value = fields.kind == RecordKind::Value;
+        match is_value.then(|| compress(self.compression, fields.value)).flatten() {
             Some(compressed) => {
                 self.push_record(&RecordFields { codec: Codec::Snappy, value: &compressed, ..fields }, change)
             }
@@ -313,6 +334,11 @@ impl<'a> Plan<'a> {
     pub(crate) fn take_write(&mut self) -> Arc<Write> {
         Arc::new(Write { body: std::mem::take(&mut self.body), changes: std::mem::take(&mut self.changes) })
     }
+}
+
+/// What the record of a blob has in the place of a value.
+fn reference(blob: &FinishedBlob) -> Vec<u8> {
+    [&blob.id.0[..], &blob.len.to_le_bytes()].concat()
 }
 
 /// `version` is `None` for an absent key, `Some(None)` for one that the same batch has written.

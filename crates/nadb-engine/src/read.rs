@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{RecordBuf, RecordRef};
+use nadb_log::{RecordBuf, RecordRef, Row};
 
+use crate::blobs::is_blob;
 use crate::engine::Shared;
 use crate::view::View;
 
@@ -54,6 +55,9 @@ impl Shared {
 
     pub(crate) fn value(&self, (at, buf): &Visible) -> Result<Value> {
         let record = buf.record()?;
+        if is_blob(&record) {
+            return self.blobs.open(&record, *at)?.read_all().map(Value::from);
+        }
         match record.codec {
             Codec::Plain => Ok(Value::from(buf.slice(record.value))),
             Codec::Snappy => decompress(record.value, record.logical_len)
@@ -74,8 +78,9 @@ impl Shared {
     fn metadata_of(&self, at: Location, record: &RecordRef<'_>) -> Result<Metadata> {
         let corrupt = |e: nadb_log::RecordError| self.corruption(at, &e.to_string());
         let (content_type, attrs) = record.extra().map_err(corrupt)?;
-        let mut metadata = Metadata::new(record.seq.0, record.logical_len as u64, record.updated_ms);
-        metadata.stored_size = record.value.len() as u64;
+        let size = Row::of(record, at.offset).map_or(0, |row| row.meta.size);
+        let mut metadata = Metadata::new(record.seq.0, size, record.updated_ms);
+        metadata.stored_size = if is_blob(record) { size } else { record.value.len() as u64 };
         metadata.content_type = content_type.map(str::to_owned);
         metadata.attrs = attrs;
         metadata.tags = record.tags().map_err(corrupt)?;

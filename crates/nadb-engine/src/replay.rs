@@ -219,7 +219,9 @@ impl Visit for Replay<'_> {
         let slot = self.slot(segment);
         let ordinal = self.add_row(&slot, record, at)?;
         match (record.kind, ordinal) {
-            (RecordKind::Value, Some(ordinal)) => self.set_key(record, at, &slot, ordinal, true),
+            (RecordKind::Value | RecordKind::BlobReference, Some(ordinal)) => {
+                self.set_key(record, at, &slot, ordinal, true)
+            }
             (RecordKind::Tombstone, Some(ordinal)) if guard::on("replay.tombstones_remove") => {
                 self.set_key(record, at, &slot, ordinal, false)
             }

@@ -83,6 +83,9 @@ impl Shared {
                 if last.as_ref().is_some_and(|last| *last >= now) {
                     return Err(differs(meta.offset, format!("key of record {} is out of order", meta.seq)));
                 }
+                if let Some(blob) = meta.blob {
+                    self.blobs.open_id(blob, meta.size)?.verify()?;
+                }
                 let is_live = slot.live.is_live(ordinal);
                 if is_live != live.live.is_live(ordinal) {
                     let what =

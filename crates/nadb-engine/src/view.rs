@@ -97,12 +97,14 @@ impl View {
         // Absent, or newer than the view. What a writer displaces it remembers here before it changes the index.
         for (at, _pin) in self.keyspace.versions.candidates(hash, self.watermark) {
             let buf = read(at)?;
-            let is_it = {
+            let (is_key, is_old) = {
                 let record = buf.record()?;
-                record.namespace == namespace && record.key == key && record.seq <= self.watermark
+                (record.namespace == namespace && record.key == key, record.seq <= self.watermark)
             };
-            if is_it {
-                return Ok(Some((at, buf)));
+            // They come by rising killers: the first that is the key's was its newest record when the view was taken, or
+            // came after it, and then the key was not there.
+            if is_key {
+                return Ok(is_old.then_some((at, buf)));
             }
         }
         Ok(None)

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Action, Durability, Outcome, Result, Seq, WriteBatch, WriteOptions};
+use nadb_core::{Action, Durability, ErrorKind, Outcome, Result, Seq, WriteBatch, WriteOptions};
 use nadb_log::Placed;
 use smallvec::SmallVec;
 
 use crate::backend::capabilities;
+use crate::blobs::NewBlobs;
 use crate::engine::Shared;
 use crate::inflight::Hashes;
 use crate::namespaces::Namespace;
@@ -34,6 +35,18 @@ impl Shared {
         durability: Option<Durability>,
     ) -> Result<Vec<Outcome>> {
         capabilities().check_write(batch, &WriteOptions::default().with_durability(durability))?;
+        self.check_open_to_read()?;
+        let blobs = self.blobs.write_large(batch)?;
+        self.write_with(batch, blobs, durability)
+    }
+
+    /// Writes a batch that was checked, and some of whose values are in blobs already.
+    pub(crate) fn write_with(
+        self: &Arc<Self>,
+        batch: &WriteBatch<'_>,
+        mut blobs: NewBlobs<'_>,
+        durability: Option<Durability>,
+    ) -> Result<Vec<Outcome>> {
         let durability = durability.unwrap_or(self.options.durability);
         let _open = self.check_open()?;
         if batch.is_empty() {
@@ -43,7 +56,11 @@ impl Shared {
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
         loop {
-            if let Some((outcomes, last_seq)) = self.try_write(batch, durability)? {
+            let tried = self.try_write(batch, &mut blobs, durability);
+            if tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned) {
+                blobs.keep_all();
+            }
+            if let Some((outcomes, last_seq)) = tried? {
                 // Nothing is held any more that another writer of the same keys waits for.
                 if durability == Durability::Synced {
                     self.log.sync_upto(last_seq)?;
@@ -58,6 +75,7 @@ impl Shared {
     fn try_write(
         &self,
         batch: &WriteBatch<'_>,
+        blobs: &mut NewBlobs<'_>,
         durability: Durability,
     ) -> Result<Option<(Vec<Outcome>, Seq)>> {
         let targets = self.targets(batch)?;
@@ -82,11 +100,12 @@ impl Shared {
         if is_stale {
             return Ok(None);
         }
-        let plan = self.plan(batch, &targets)?;
+        let plan = self.plan(batch, &targets, blobs)?;
         if plan.body.is_empty() {
             return Ok(Some((plan.outcomes(0), self.settle(durability)?)));
         }
         let (plan, placed) = self.append(plan, durability)?;
+        blobs.keep(&plan.used_blobs);
         drop(in_flight);
         drop(gates);
         Ok(Some((plan.outcomes(placed.first_seq.0), placed.last_seq())))
@@ -136,8 +155,13 @@ impl Shared {
         Ok(targets)
     }
 
-    fn plan<'b>(&self, batch: &'b WriteBatch<'b>, targets: &Targets<'_>) -> Result<Plan<'b>> {
-        let mut plan = Plan::new(self.options.compression, self.now_ms(), batch.len() > 1);
+    fn plan<'b>(
+        &'b self,
+        batch: &'b WriteBatch<'b>,
+        targets: &Targets<'_>,
+        blobs: &NewBlobs<'_>,
+    ) -> Result<Plan<'b>> {
+        let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), batch.len() > 1);
         for created in &targets.created {
             plan.create_namespace(created);
         }
@@ -146,7 +170,7 @@ impl Shared {
                 Some(namespace) => {
                     let hash = self.keyspace.hash(namespace.id, &operation.key);
                     let find = || self.find_to_change(namespace, hash, &operation.key);
-                    plan.push(operation, namespace, hash, find)
+                    plan.push(operation, namespace, hash, blobs.get(number - 1), find)
                 }
                 None => plan.push_absent(operation.condition),
             };
@@ -182,7 +206,7 @@ impl Shared {
         if namespace.is_dropped() {
             return self.drop_nothing();
         }
-        let mut plan = Plan::new(self.options.compression, self.now_ms(), false);
+        let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), false);
         plan.drop_namespace(&namespace);
         let (_, placed) = self.append(plan, self.options.durability)?;
         drop(gate);

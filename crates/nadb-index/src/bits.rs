@@ -94,7 +94,8 @@ mod tests {
         for ordinal in [0, 1, 63, 64, first - 1, first, first * 3 - 1, first * 3, u32::MAX - 1, u32::MAX] {
             let (level, word, mask) = place(Ordinal(ordinal));
             assert!(level < LEVELS && word < (FIRST_WORDS as usize) << level, "{ordinal}");
-            let back = (first_word(level as u32) + word as u32) * WORD_BITS + mask.trailing_zeros();
+            let first = first_word(u32::try_from(level).unwrap());
+            let back = (first + u32::try_from(word).unwrap()) * WORD_BITS + mask.trailing_zeros();
             assert_eq!(back, ordinal);
         }
     }

@@ -10,11 +10,12 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::{Ordinal, Seq, guard};
 
 use crate::bits::Bits;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex};
 
 /// Deaths that are forgotten before the lock is let go.
 const FORGET_AT_ONCE: usize = 256;
@@ -36,6 +37,7 @@ const FORGET_AT_ONCE: usize = 256;
 pub struct LiveSet {
     live: Bits,
     markers: Bits,
+    // Counts that nothing is decided by, so no part of what the models check.
     live_count: AtomicU64,
     live_bytes: AtomicU64,
     marker_count: AtomicU64,
@@ -133,7 +135,7 @@ impl LiveSet {
     /// INVARIANT: the death is there before the bit is cleared. Clearing releases, reading a bit acquires: who sees the bit
     /// cleared sees the death, or that it was forgotten, which no view older than its killer allows.
     fn kill_in_steps(&self, ordinal: Ordinal, bytes: u32, killer: Seq, between: impl FnOnce()) -> bool {
-        if !guard::on("view.death_before_bit") {
+        if guard::on("view.death_before_bit") {
             self.remember(ordinal, killer);
             between();
             self.clear_live(ordinal, bytes)
@@ -145,13 +147,13 @@ impl LiveSet {
         }
     }
 
-    fn remember(&self, ordinal: Ordinal, killer: Seq) {
+    pub(crate) fn remember(&self, ordinal: Ordinal, killer: Seq) {
         let mut deaths = self.deaths.lock();
         deaths.remember(ordinal, killer);
         self.death_count.store(deaths.killers.len(), Ordering::Relaxed);
     }
 
-    fn clear_live(&self, ordinal: Ordinal, bytes: u32) -> bool {
+    pub(crate) fn clear_live(&self, ordinal: Ordinal, bytes: u32) -> bool {
         let was_live = self.live.clear(ordinal);
         if was_live {
             self.live_count.fetch_sub(1, Ordering::Relaxed);

@@ -29,15 +29,14 @@ fn number_at(at: Location) -> Seq {
     Seq(u64::from(at.offset))
 }
 
-#[test]
-fn an_older_view_has_a_record_while_it_is_killed() {
-    loom::model(|| {
+fn an_older_view_reads_a_record_while_it_is_killed(kill: fn(&LiveSet)) {
+    loom::model(move || {
         let set = live_set(1);
         let killer = thread::spawn({
             let set = Arc::clone(&set);
-            move || assert!(set.kill(RECORD, 1, Seq(5), true))
+            move || kill(&set)
         });
-        assert!(set.is_live_at(RECORD, Seq(4)));
+        assert!(set.is_live_at(RECORD, Seq(4)), "a view of the time before has it");
         let is_live = set.is_live_at(RECORD, Seq(5));
         assert!(is_live || !set.is_live_at(RECORD, Seq(5)), "the dead do not come back");
         killer.join().unwrap();
@@ -47,23 +46,32 @@ fn an_older_view_has_a_record_while_it_is_killed() {
 }
 
 #[test]
+fn an_older_view_has_a_record_while_it_is_killed() {
+    an_older_view_reads_a_record_while_it_is_killed(|set| assert!(set.kill(RECORD, 1, Seq(5), true)));
+}
+
+#[test]
+#[should_panic(expected = "a view of the time before has it")]
+fn clearing_the_bit_before_the_death_would_be_noticed() {
+    an_older_view_reads_a_record_while_it_is_killed(|set| {
+        assert!(set.is_live(RECORD) && set.clear_live(RECORD, 1));
+        set.remember(RECORD, Seq(5));
+    });
+}
+
+#[test]
 fn changes_of_other_bits_of_the_word_hide_no_death() {
     loom::model(|| {
-        let set = live_set(2);
-        let changes: [fn(&LiveSet); 2] = [
-            |set| assert!(set.kill(RECORD, 1, Seq(5), true)),
-            |set| {
-                set.set_live(Ordinal(2), 1);
-                assert!(set.kill(Ordinal(1), 1, Seq(6), false));
-            },
-        ];
+        let set = live_set(1);
+        let changes: [fn(&LiveSet); 2] =
+            [|set| assert!(set.kill(RECORD, 1, Seq(5), true)), |set| set.set_live(Ordinal(1), 1)];
         let changes = changes.map(|change| {
             let set = Arc::clone(&set);
             thread::spawn(move || change(&set))
         });
         assert!(set.is_live_at(RECORD, Seq(4)));
         changes.into_iter().for_each(|change| change.join().unwrap());
-        assert_eq!(set.live_ordinals().collect::<Vec<_>>(), [Ordinal(2)]);
+        assert_eq!(set.live_ordinals().collect::<Vec<_>>(), [Ordinal(1)]);
     });
 }
 
@@ -206,38 +214,4 @@ fn nothing_is_forgotten_that_an_open_view_has() {
 #[should_panic(expected = "assertion")]
 fn forgetting_past_an_open_view_would_be_noticed() {
     a_view_is_open_while_deaths_are_forgotten(|views| views.watermark);
-}
-
-#[test]
-fn zz_plain() {
-    use loom::sync::atomic::{AtomicU64, Ordering::*};
-    static N: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    for which in 0..5 {
-        N.store(0, SeqCst);
-        loom::model(move || {
-            N.fetch_add(1, SeqCst);
-            let a = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-            let t = thread::spawn({
-                let a = Arc::clone(&a);
-                move || {
-                    if which != 1 {
-                        a.0.load(Acquire);
-                    }
-                    a.0.fetch_and(!1, Release);
-                    if which == 3 {
-                        a.1.fetch_add(1, Relaxed);
-                    }
-                    if which == 4 {
-                        a.1.store(1, Relaxed);
-                    }
-                }
-            });
-            a.0.load(Acquire);
-            if which == 2 {
-                a.0.load(Acquire);
-            }
-            t.join().unwrap();
-        });
-        println!("{which}: {}", N.load(SeqCst));
-    }
 }

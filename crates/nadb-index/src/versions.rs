@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 
 use crate::sync::{AtomicUsize, IS_MODEL, Mutex, Ordering};
 
+/// A power of two.
 const SHARDS: usize = if IS_MODEL { 1 } else { 16 };
 /// Versions that are given, or forgotten, before a shard's lock is let go.
 const GIVE_AT_ONCE: usize = 4;
@@ -51,6 +52,8 @@ pub struct VersionTable<P> {
     shards: Box<[Mutex<Shard<P>>]>,
     /// Versions of all shards. One is counted and taken off under its shard's lock, so while it is there this is above zero.
     len: AtomicUsize,
+    /// Bytes of their records: for the statistics alone, so no part of what the models check.
+    record_bytes: std::sync::atomic::AtomicU64,
 }
 
 /// Trees, because they never stop to move everything, as a hash table does when it grows.
@@ -67,15 +70,15 @@ impl<P> Default for Shard<P> {
 }
 
 impl<P> Shard<P> {
-    /// Takes out some of the versions displaced up to a number; fewer than [`FORGET_AT_ONCE`] only if there are no more.
-    fn forget(&mut self, upto: Seq) -> Vec<P> {
+    /// Takes out some of the versions displaced up to a number, with the lengths of their records; fewer than [`FORGET_AT_ONCE`] only if there are no more.
+    fn forget(&mut self, upto: Seq) -> Vec<(u32, P)> {
         let mut pins = vec![];
         while pins.len() < FORGET_AT_ONCE {
             let first = self.order.first().copied().filter(|(killer, _)| *killer <= upto);
             let Some((killer, hash)) = first else { break };
             let next = self.versions.range((hash, killer, FIRST)..=(hash, killer, LAST)).next();
             match next.map(|(version, _)| *version) {
-                Some(version) => pins.extend(self.versions.remove(&version)),
+                Some(version) => pins.extend(self.versions.remove(&version).map(|pin| (version.2.len, pin))),
                 None => _ = self.order.pop_first(),
             }
         }
@@ -88,6 +91,7 @@ impl<P> Default for VersionTable<P> {
         VersionTable {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
             len: AtomicUsize::new(0),
+            record_bytes: std::sync::atomic::AtomicU64::new(0),
         }
     }
 }
@@ -100,9 +104,8 @@ impl<P> VersionTable<P> {
     }
 
     fn shard(&self, hash: KeyHash) -> &Mutex<Shard<P>> {
-        #[expect(clippy::cast_possible_truncation, reason = "the highest bits choose the shard")]
-        let shard = (hash.0 >> 56) as usize % SHARDS;
-        #[expect(clippy::indexing_slicing, reason = "a remainder by their number")]
+        let shard = (hash.0 >> 56) as usize & (SHARDS - 1);
+        #[expect(clippy::indexing_slicing, reason = "the shard is masked to their number")]
         &self.shards[shard]
     }
 
@@ -114,6 +117,7 @@ impl<P> VersionTable<P> {
             shard.order.insert((killer, hash));
             // Relaxed is enough: who has seen the key index change, which comes later, reads this count or a later one.
             self.len.fetch_add(1, Ordering::Relaxed);
+            self.record_bytes.fetch_add(u64::from(at.len), Ordering::Relaxed);
         }
     }
 
@@ -130,6 +134,8 @@ impl<P> VersionTable<P> {
         let mut shard = shard.lock();
         let pins = shard.forget(upto);
         self.len.fetch_sub(pins.len(), Ordering::Relaxed);
+        let bytes = pins.iter().map(|(len, _)| u64::from(*len)).sum();
+        self.record_bytes.fetch_sub(bytes, Ordering::Relaxed);
         drop(shard);
         // Dropping the last pin may unmap a segment: not under the lock.
         pins.len() == FORGET_AT_ONCE
@@ -145,6 +151,12 @@ impl<P> VersionTable<P> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of the records that are displaced and remembered: what views keep from being given up.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        self.record_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of RAM, estimated; without what pins hold.

@@ -40,6 +40,7 @@ use layout::{Layout, id};
 use rows::Rows;
 
 /// No segment has room for more rows.
+#[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
 const ROWS_MAX: u32 = u32::MAX / RECORD_BYTES_MIN as u32;
 
 /// An open footer.
@@ -121,10 +122,33 @@ impl Footer {
     /// `Corruption`, also for a rank that the footer does not have.
     #[inline]
     pub fn ordinal_at(&self, rank: Rank) -> Result<Ordinal> {
-        let ordinal = match self.order {
-            None => u64::from(rank.0),
-            Some(order) => order.value(&self.blocks, rank.0)?,
+        match self.order {
+            None => self.checked(rank, u64::from(rank.0)),
+            Some(order) => self.checked(rank, order.value(&self.blocks, rank.0)?),
+        }
+    }
+
+    /// The rows of the ranks from `first` on, as many as there are and as `ordinals` has room for. `first` and the room divide
+    /// the rows of a column's block.
+    #[inline]
+    fn ordinals_from<const N: usize>(&self, first: u32, ordinals: &mut [Ordinal; N]) -> Result<()> {
+        let Some(order) = self.order else {
+            (first..).zip(ordinals).for_each(|(rank, ordinal)| *ordinal = Ordinal(rank));
+            return Ok(());
         };
+        let mut numbers = [0; N];
+        let rows = (self.len - first) as usize;
+        let numbers = numbers.get_mut(..rows.min(N)).unwrap_or_default();
+        order.values(&self.blocks, first, numbers)?;
+        for ((rank, number), ordinal) in (first..).zip(numbers).zip(ordinals) {
+            *ordinal = self.checked(Rank(rank), *number)?;
+        }
+        Ok(())
+    }
+
+    /// A row that a rank stands for, if there is such a row.
+    #[inline]
+    fn checked(&self, rank: Rank, ordinal: u64) -> Result<Ordinal> {
         match u32::try_from(ordinal) {
             Ok(ordinal) if ordinal < self.len => Ok(Ordinal(ordinal)),
             _ => Err(self.no_row(rank, ordinal)),

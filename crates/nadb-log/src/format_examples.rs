@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nadb_core::{Attrs, BlobId, Codec, Compression, NamespaceId, SegmentId, SegmentUid, Seq, StoreId, Tags};
+use nadb_core::{
+    Attrs, BlobId, Codec, Compression, NamespaceId, Ordinal, Rank, SegmentId, SegmentUid, Seq, StoreId, Tags,
+};
 use nadb_vfs::{Fs, MemFs};
 
 use crate::blob::{BlobReader, BlobWriter};
+use crate::footer::{Footer, FooterSource, encode_footer};
 use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
 use crate::manifest::{CleanClose, Manifest, NamedSegment};
 use crate::names::blob_path;
 use crate::record::{RecordFields, RecordKind, RecordRef, address};
+use crate::row::{RowMeta, SystemRow};
 use crate::segment::SegmentHeader;
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
@@ -202,4 +206,47 @@ fn the_manifest_is_as_documented() {
     };
     let example = check("manifest", &manifest.encode());
     assert_eq!(Manifest::decode(&example).unwrap(), manifest);
+}
+
+fn row(kind: RecordKind, seq: u64, offset: u32, len: u32, size: u64) -> RowMeta {
+    let (expires_ms, created_ms, updated_ms, blob) = (None, NOW, NOW, None);
+    RowMeta { kind, seq: Seq(seq), offset, len, expires_ms, size, created_ms, updated_ms, blob }
+}
+
+#[test]
+fn the_footer_is_as_documented() {
+    let metas = [
+        RowMeta { expires_ms: Some(NOW + 5), ..row(RecordKind::Value, 43, 150, 34, 5) },
+        RowMeta { created_ms: NOW - 3, ..row(RecordKind::Value, 44, 184, 40, 5) },
+        RowMeta { updated_ms: NOW + 1, created_ms: NOW + 1, ..row(RecordKind::Tombstone, 45, 250, 29, 0) },
+        RowMeta {
+            blob: Some(BlobId([0xB0; 16])),
+            updated_ms: NOW + 1,
+            created_ms: NOW + 1,
+            ..row(RecordKind::BlobReference, 46, 301, 51, 100 << 20)
+        },
+    ];
+    let keys = [(1, &b"user:1"[..], 1), (1, b"user:1", 2), (1, b"user:2", 0), (2, b"film", 3)];
+    let keys = keys.map(|(namespace, key, ordinal)| (NamespaceId(namespace), key, Ordinal(ordinal)));
+    let system = [SystemRow {
+        kind: RecordKind::NamespaceCreate,
+        namespace: NamespaceId(2),
+        seq: Seq(42),
+        offset: 118,
+        len: 32,
+        updated_ms: NOW,
+        content: b"app/films".to_vec(),
+    }];
+    let source = FooterSource { metas: &metas, in_key_order: keys, system: &system };
+    let example = check("footer", &encode_footer(uid(), OFFSET, source).unwrap());
+    let footer = Arc::new(Footer::open(example.into(), uid(), OFFSET, Path::new("0000000007.seg")).unwrap());
+    footer.check_all().unwrap();
+    for (row, ordinal) in metas.iter().zip(0..) {
+        assert_eq!(footer.meta(Ordinal(ordinal)).unwrap(), *row);
+    }
+    for ((namespace, key, ordinal), rank) in keys.into_iter().zip(0..) {
+        assert_eq!(footer.key_at(Rank(rank)).unwrap(), (namespace, key.to_vec()));
+        assert_eq!(footer.ordinal_at(Rank(rank)).unwrap(), ordinal);
+    }
+    assert_eq!(footer.system().unwrap(), system);
 }

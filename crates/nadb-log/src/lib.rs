@@ -39,7 +39,10 @@ use nadb_core::{Error, ErrorKind};
 pub use blob::{
     BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
 };
-pub use footer::{Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer};
+pub use footer::{
+    FOOTER_TRAILER, Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer,
+    footer_bytes,
+};
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
 pub use log::{Log, LogCounters, LogOptions, Placed, Publish, ReadMode};
 pub use manifest::{CleanClose, Manifest, NamedSegment, SealedExtent};

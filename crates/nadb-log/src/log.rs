@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq};
+use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq, StoreId};
 use nadb_vfs::{FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
@@ -289,6 +289,12 @@ impl<P: Send> Log<P> {
     #[must_use]
     pub fn hash_seed(&self) -> u64 {
         self.hash_seed
+    }
+
+    /// The store's id.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.manifest.lock().manifest.store
     }
 
     /// Counts since the store was opened.

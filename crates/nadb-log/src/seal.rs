@@ -109,7 +109,7 @@ fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<Vec<u8>> {
 
 /// The footer of a sealed segment, and the mapping through which it is read, if any.
 fn open_footer(segment: &Segment, extent: SealedExtent, mode: ReadMode) -> Result<(Footer, Option<Mapping>)> {
-    if mode == ReadMode::Positioned || !segment.file.can_map() {
+    if !is_mapped(segment, mode) {
         return read_footer(segment, extent).map(|footer| (footer, None));
     }
     check_len(segment, extent)?;
@@ -119,6 +119,10 @@ fn open_footer(segment: &Segment, extent: SealedExtent, mode: ReadMode) -> Resul
     let bytes = mapping.slice(range).unwrap_or_default();
     let footer = Footer::open(bytes, segment.uid, extent.frames_end, &segment.path)?;
     Ok((footer, Some(mapping)))
+}
+
+fn is_mapped(segment: &Segment, mode: ReadMode) -> bool {
+    mode == ReadMode::Mapped && segment.file.can_map()
 }
 
 /// The footer of a sealed segment, by positioned reads.
@@ -181,9 +185,10 @@ fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegm
     let Some(extent) = segment.extent() else {
         return Err(segment.corruption(0, "the segment is not sealed"));
     };
-    let opened = open_footer(segment, extent, mode).and_then(|(footer, mapping)| {
-        footer.check_sums()?;
-        Ok((footer, mapping))
+    // By position, also where it is mapped afterwards: of a medium that fails, opening hears by an error and not by a signal.
+    let checked = read_footer(segment, extent).and_then(|footer| footer.check_sums().map(|()| footer));
+    let opened = checked.and_then(|footer| {
+        if is_mapped(segment, mode) { open_footer(segment, extent, mode) } else { Ok((footer, None)) }
     });
     let (rows, warning) = match opened {
         Ok((footer, mapping)) => {

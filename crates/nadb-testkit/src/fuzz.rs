@@ -3,6 +3,8 @@
 //! The bytes are hostile on purpose: checksums are made to hold (by a second implementation, written from docs/format.md), so
 //! that what stands behind them is reached. A target promises to panic on a broken promise of the code and on nothing else.
 
+mod footer;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use nadb_log::{
     RecordFields, RecordKind, RecordRef, SEGMENT_HEADER, SealedSegment, Segment, Visit,
 };
 use nadb_vfs::{Fs, MemFs};
+
+pub use footer::footer_decode;
 
 const DIR: &str = "db";
 /// Bytes in front of what a record's checksum covers.
@@ -359,7 +363,8 @@ fn finalize(z: u64) -> u64 {
 /// Never; the stores that they are taken from are whole.
 #[must_use]
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
-    let mut seeds = Vec::new();
+    let footers = footer::seeds().into_iter();
+    let mut seeds: Vec<_> = footers.map(|(name, bytes)| ("footer_decode", name.to_owned(), bytes)).collect();
     for (name, start) in [("closed", 1), ("killed", 2)] {
         let fs = MemFs::default();
         begin(&fs, start).expect("the first store is whole");

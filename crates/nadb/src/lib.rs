@@ -39,6 +39,7 @@ mod remove;
 mod repair;
 mod settings;
 mod store;
+mod stream;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
@@ -59,6 +60,7 @@ pub use range::KeyRange;
 pub use remove::RemoveBuilder;
 pub use repair::{plan_repair, repair};
 pub use store::Store;
+pub use stream::{ValueReader, ValueWriter};
 
 /// The README's example, run as a test.
 #[cfg(doctest)]

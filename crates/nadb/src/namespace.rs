@@ -9,12 +9,13 @@ use nadb_core::{
 };
 
 use crate::settings::written;
-use crate::{Iter, KeyRange, PutBuilder, RemoveBuilder};
+use crate::{Iter, KeyRange, PutBuilder, RemoveBuilder, ValueReader, ValueWriter};
 
 /// The keys of one namespace. A handle, made by [`Store::namespace`](crate::Store::namespace): cheap to clone, free to
 /// send and share between threads; it keeps the store open.
 ///
-/// Keys are 1 to 65,535 bytes of any kind, values at most 64 MiB. A record that has expired is absent for every method
+/// Keys are 1 to 65,535 bytes of any kind, values at most 4 GiB - 1 MiB (those that do not fit in memory by
+/// [`writer`](Namespace::writer) and [`reader`](Namespace::reader)). A record that has expired is absent for every method
 /// here. Single writes are acknowledged in the durability class of the store, unless a builder names another.
 ///
 /// ```
@@ -137,6 +138,40 @@ impl Namespace {
     /// ```
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.backend.contains(&self.name, key.as_ref())
+    }
+
+    /// A value that is written piece by piece, so that it need not fit in memory: see [`ValueWriter`]. With tags, lifetime or
+    /// conditions it is [`PutBuilder::writer`].
+    ///
+    /// # Errors
+    /// `Limit` for the key, `Closed`, `Unsupported` on a backend without streams.
+    ///
+    /// ```
+    /// let files = nadb::Store::memory()?.namespace("files")?;
+    /// let mut writer = files.writer("copy")?;
+    /// std::io::copy(&mut &b"from any reader"[..], &mut writer)?;
+    /// writer.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn writer(&self, key: impl AsRef<[u8]>) -> Result<ValueWriter> {
+        self.put(key, "").writer()
+    }
+
+    /// The value of a key, to be read piece by piece: see [`ValueReader`]. `None` when it is absent.
+    ///
+    /// # Errors
+    /// As [`get`](Namespace::get); `Unsupported` on a backend without streams.
+    ///
+    /// ```
+    /// let files = nadb::Store::memory()?.namespace("files")?;
+    /// files.set("k", "value")?;
+    /// let mut copy = Vec::new();
+    /// std::io::copy(&mut files.reader("k")?.unwrap(), &mut copy)?;
+    /// assert_eq!(copy, b"value");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reader(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        Ok(self.backend.reader(&self.name, key.as_ref())?.map(ValueReader::new))
     }
 
     /// Deletes a key and says whether it was there.
@@ -369,6 +404,15 @@ impl Namespace {
         let mut outcomes =
             self.backend.write(&[operation], &WriteOptions::default().with_durability(durability))?;
         outcomes.pop().ok_or_else(|| odd_reply("no outcome of a write"))
+    }
+
+    pub(crate) fn write_stream(
+        &self,
+        operation: Operation<'static>,
+        durability: Option<Durability>,
+    ) -> Result<ValueWriter> {
+        let options = WriteOptions::default().with_durability(durability);
+        self.backend.writer(operation, &options).map(ValueWriter::new)
     }
 
     fn write_all(&self, operations: Vec<Operation<'_>>) -> Result<Vec<Outcome>> {

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use nadb_core::{Action, Condition, Durability, Operation, Result, Written};
 
-use crate::Namespace;
 use crate::settings::{PutSettings, written};
+use crate::{Namespace, ValueWriter};
 
 /// A write of one record with tags, expiry, media type, attributes and conditions; made by [`Namespace::put`]. Nothing
 /// happens before [`commit`](PutBuilder::commit).
@@ -175,6 +175,29 @@ impl<'n, K: AsRef<[u8]>, V: AsRef<[u8]>> PutBuilder<'n, K, V> {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
         self
+    }
+
+    /// The value is written piece by piece, and the record made at the end: see [`ValueWriter`]. The pieces are added to the
+    /// value that the builder has.
+    ///
+    /// # Errors
+    /// As [`commit`](PutBuilder::commit) for what is wrong already; `Unsupported` on a backend without streams.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// let files = nadb::Store::memory()?.namespace("files")?;
+    /// let mut writer = files.put("log", "begin\n").tags(["logs"]).writer()?;
+    /// writer.write_all(b"end\n")?;
+    /// writer.commit()?;
+    /// assert_eq!(files.get("log")?.unwrap(), b"begin\nend\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn writer(self) -> Result<ValueWriter> {
+        let condition = self.settings.condition;
+        let put = self.settings.into_put(self.value.as_ref().to_vec())?;
+        let (namespace, key) = (self.namespace.name().to_owned(), self.key.as_ref().to_vec());
+        let operation = Operation::new(namespace, key, Action::Put(put)).when(condition);
+        self.namespace.write_stream(operation, self.durability)
     }
 
     /// Writes the record in one atomic step. When it returns, the record is visible, and as durable as its class says.

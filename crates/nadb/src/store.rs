@@ -100,7 +100,7 @@ impl Store {
     /// use nadb::backend::Feature;
     /// let store = nadb::Store::memory()?;
     /// assert!(store.capabilities().has(Feature::Verify));
-    /// assert_eq!(store.capabilities().value_bytes_max, nadb::limits::VALUE_BYTES_MAX as u64);
+    /// assert_eq!(store.capabilities().value_bytes_max, nadb::limits::BLOB_BYTES_MAX);
     /// # Ok::<(), nadb::Error>(())
     /// ```
     #[must_use]

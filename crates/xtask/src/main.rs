@@ -30,6 +30,7 @@ cargo xtask COMMAND
   test                           all tests: installs cargo-nextest if it is missing, runs nextest, then the doc tests
   tidy                           the rules of the house that a machine can check
   mutants [NAME…]                switches each guard off (or the named ones) and shows that its test fails
+  models                         what threads do to each other in the index, in every order (loom)
   hash4 [PACKAGE…]               the suite with key hashes cut to 4 bits, so that everything collides
   kill [--rounds N]              child processes killed under load, N rounds per durability class (default 200)
   crash                          the crash simulation, whole
@@ -56,6 +57,7 @@ fn run(command: &str, mut args: Args) -> Outcome {
         "test" => args.finish().and_then(|()| suite::test()),
         "tidy" => args.finish().and_then(|()| tidy::tidy()),
         "mutants" => args.rest().and_then(|names| mutants::mutants(&names)),
+        "models" => args.finish().and_then(|()| suite::models()),
         "hash4" => args.rest().and_then(|packages| suite::hash4(&packages)),
         "kill" => {
             let rounds = args.number("--rounds", 200)?;

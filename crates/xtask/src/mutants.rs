@@ -150,6 +150,12 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "Frames behind the sealed segments are taken for frames behind a gap.",
     },
     Mutant {
+        guard: "view.death_before_bit",
+        package: "nadb-index",
+        test: "between_the_steps_of_a_death_an_older_view_has_the_record",
+        without: "For a moment a record is dead in a view that still has it.",
+    },
+    Mutant {
         guard: "inflight.waits",
         package: "nadb-testkit",
         test: "a_write_waits_for_the_one_that_has_the_key",

@@ -15,6 +15,13 @@ pub(crate) fn test() -> Outcome {
     process::run(&mut cargo(&["test", "--doc", "--workspace"]))
 }
 
+/// The models of what threads do to each other, by loom. Only they run: with loom's atomics nothing else does.
+pub(crate) fn models() -> Outcome {
+    let mut command = cargo(&["test", "--package", "nadb-index", "--lib", "models"]);
+    in_own_target(&mut command, "models", "--cfg loom");
+    process::run(&mut command)
+}
+
 /// The suite (of `packages`, or whole) with key hashes cut to 4 bits.
 pub(crate) fn hash4(packages: &[String]) -> Outcome {
     tools::nextest()?;

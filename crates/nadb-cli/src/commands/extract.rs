@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::failure::{Failure, Result};
 use crate::fields::Fields;
 use crate::present::{count, size};
 use crate::progress::Progress;
+use crate::source::{self, CopyError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,17 +71,20 @@ struct Report {
 fn extract_all(namespace: &Namespace, prefix: &[u8], dir: &Path, report: &mut Report) -> Result<()> {
     let mut target = Target::new(dir);
     let progress = Progress::new(None);
-    for entry in namespace.prefix(prefix)? {
-        let entry = entry?;
-        match target.write(entry.key.get(prefix.len()..).unwrap_or_default(), &entry.value) {
-            Ok(()) => {
+    for key in namespace.prefix(prefix)?.keys() {
+        let key = key?;
+        // What has expired since the listing began is gone.
+        let Some(mut value) = namespace.reader(&key)? else { continue };
+        match target.write(key.get(prefix.len()..).unwrap_or_default(), &mut value) {
+            Ok(bytes) => {
                 report.files += 1;
-                report.bytes += entry.value.len() as u64;
+                report.bytes += bytes;
                 progress.step(report.bytes);
             }
-            Err(why) => {
+            Err(NotWritten::Store(error)) => return Err(error.into()),
+            Err(NotWritten::Target(why)) => {
                 report.failed += 1;
-                progress.complain(&format!("key \"{}\" was not extracted: {why}", escape(&entry.key)));
+                progress.complain(&format!("key \"{}\" was not extracted: {why}", escape(&key)));
             }
         }
     }
@@ -121,21 +125,28 @@ impl Target<'_> {
     }
 
     /// Writes one file under a temporary name and renames it, so that no reader sees half of it.
-    fn write(&mut self, path: &[u8], value: &[u8]) -> Result<(), String> {
+    fn write(&mut self, path: &[u8], value: &mut dyn Read) -> Result<u64, NotWritten> {
         let relative = relative_path(path)?;
         if let Some(parent) = relative.parent() {
             self.make_dirs(parent)?;
         }
         let target = self.root.join(&relative);
         if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err("there is a directory of that name".to_owned());
+            return Err("there is a directory of that name".to_owned().into());
         }
         let temporary = self.temporary_beside(&target);
-        let written = write_new(&temporary, value).and_then(|()| fs::rename(&temporary, &target));
+        let written = write_new(&temporary, value)
+            .and_then(|bytes| fs::rename(&temporary, &target).map(|()| bytes).map_err(CopyError::Write));
         written.map_err(|error| {
             // Best effort: the failure that counts is the first one.
             let _ = fs::remove_file(&temporary);
-            error.to_string()
+            match error {
+                CopyError::Write(error) => NotWritten::Target(error.to_string()),
+                CopyError::Read(error) => match source::store_error(error) {
+                    Ok(error) => NotWritten::Store(error),
+                    Err(error) => NotWritten::Target(error.to_string()),
+                },
+            }
         })
     }
 
@@ -172,8 +183,24 @@ impl Target<'_> {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+/// Why a key did not become a file.
+#[derive(Debug)]
+enum NotWritten {
+    /// The store does not give the value.
+    Store(nadb::Error),
+    /// The file cannot be.
+    Target(String),
+}
+
+impl From<String> for NotWritten {
+    fn from(why: String) -> NotWritten {
+        NotWritten::Target(why)
+    }
+}
+
+fn write_new(path: &Path, value: &mut dyn Read) -> Result<u64, CopyError> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    source::copy(value, &mut file.map_err(CopyError::Write)?)
 }
 
 /// The path below the root that a key stands for.

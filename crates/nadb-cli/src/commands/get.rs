@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nadb::Entry;
+use nadb::{Entry, Namespace};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::fields::Fields;
+use crate::output;
 use crate::present;
+use crate::source::{self, CopyError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +41,9 @@ impl Get {
     /// Reads value and metadata of one version.
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         let key = context.key(&self.key)?;
+        if !context.json && !self.meta {
+            return context.with_existing(|store| self.value(context, &context.namespace(store)?, &key));
+        }
         let entry = context.with_existing(|store| Ok(context.namespace(store)?.get_entry(&key)?))?;
         let entry = entry.ok_or_else(|| context.no_key(&key))?;
         if let Some(path) = &self.output {
@@ -47,12 +52,22 @@ impl Get {
         let mut out = context.output();
         if context.json {
             out.json(&self.fields(&entry))?;
-        } else if self.meta {
+        } else {
             out.bytes(present::metadata_text(&entry.key, &entry.metadata).as_bytes())?;
-        } else if self.output.is_none() {
-            out.bytes(&entry.value)?;
         }
         out.finish()
+    }
+
+    /// Writes the value out piece by piece: it need not fit in memory.
+    fn value(&self, context: &Context, namespace: &Namespace, key: &[u8]) -> Result<()> {
+        let mut reader = namespace.reader(key)?.ok_or_else(|| context.no_key(key))?;
+        let Some(path) = &self.output else {
+            let mut out = context.output();
+            source::copy(&mut reader, &mut out).map_err(|error| copy_failed(error, None))?;
+            return out.finish();
+        };
+        let mut file = fs::File::create(path).map_err(|error| Failure::file("writing", path, &error))?;
+        source::copy(&mut reader, &mut file).map(drop).map_err(|error| copy_failed(error, Some(path)))
     }
 
     fn fields(&self, entry: &Entry) -> Fields {
@@ -61,5 +76,16 @@ impl Get {
             fields = fields.with_bytes("value", "value_base64", &entry.value);
         }
         present::metadata_json(fields, &entry.metadata)
+    }
+}
+
+fn copy_failed(error: CopyError, path: Option<&Path>) -> Failure {
+    match (error, path) {
+        (CopyError::Write(error), Some(path)) => Failure::file("writing", path, &error),
+        (CopyError::Write(error), None) => output::failed(error),
+        (CopyError::Read(error), _) => match source::store_error(error) {
+            Ok(error) => error.into(),
+            Err(error) => Failure::Other(format!("reading the value failed: {error}")),
+        },
     }
 }

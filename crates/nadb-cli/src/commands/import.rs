@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use nadb::{Batch, Store, limits};
+use nadb::{Batch, ErrorKind, Store, limits};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::context::{Context, os_bytes};
@@ -18,7 +18,7 @@ use crate::fields::Fields;
 use crate::file_tags;
 use crate::present::{count, size};
 use crate::progress::Progress;
-use crate::source::{self, SourceError};
+use crate::source::{self, CopyError, Source, SourceError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -175,8 +175,9 @@ impl Importer<'_> {
                 return Ok(());
             }
         };
-        match source::read_file(path) {
-            Ok(value) => self.put(key, &value, relative),
+        match source::open_file(path) {
+            Ok(Source { head, rest: None }) => self.put(key, &head, relative),
+            Ok(Source { head, rest: Some(rest) }) => self.put_large(key, &head, rest, path, relative),
             Err(SourceError::TooLong(error)) => {
                 self.failed(path, &error.to_string());
                 Ok(())
@@ -216,14 +217,56 @@ impl Importer<'_> {
         if self.pending.keys.len() >= BATCH_FILES_MAX { self.commit() } else { Ok(()) }
     }
 
+    /// A file that is too long to be held in memory is a write of its own.
+    fn put_large(
+        &mut self,
+        key: Vec<u8>,
+        head: &[u8],
+        mut rest: Box<dyn Read>,
+        path: &Path,
+        relative: &Path,
+    ) -> Result<()> {
+        self.commit()?;
+        let media_type = file_tags::media_type(relative);
+        let tags = file_tags::tags(relative, media_type.as_deref());
+        let namespace = self.context.namespace(self.store)?;
+        let mut put = namespace.put(&key, head).tags(tags);
+        if let Some(media_type) = media_type {
+            put = put.content_type(media_type);
+        }
+        let mut writer = put.writer()?;
+        match source::copy(&mut *rest, &mut writer) {
+            Ok(_) => {}
+            Err(CopyError::Read(error)) => {
+                self.failed(path, &error.to_string());
+                return Ok(());
+            }
+            Err(CopyError::Write(error)) => match source::store_error(error) {
+                Ok(error) if error.kind() == ErrorKind::Limit => {
+                    self.failed(path, &error.to_string());
+                    return Ok(());
+                }
+                Ok(error) => return Err(error.into()),
+                Err(error) => return Err(Failure::Other(error.to_string())),
+            },
+        }
+        let len = writer.len();
+        writer.commit()?;
+        self.acknowledged(&[key], len)
+    }
+
     /// Writes what was collected; with the acknowledgement it counts as imported.
     fn commit(&mut self) -> Result<()> {
         let pending = mem::take(&mut self.pending);
         mem::replace(&mut self.batch, self.store.batch()).commit()?;
-        self.report.files += pending.keys.len() as u64;
-        self.report.bytes += pending.bytes as u64;
+        self.acknowledged(&pending.keys, pending.bytes as u64)
+    }
+
+    fn acknowledged(&mut self, keys: &[Vec<u8>], bytes: u64) -> Result<()> {
+        self.report.files += keys.len() as u64;
+        self.report.bytes += bytes;
         if let Some((file, path)) = &mut self.ack_log {
-            let lines: String = pending.keys.iter().flat_map(|key| [escape(key), "\n".to_owned()]).collect();
+            let lines: String = keys.iter().flat_map(|key| [escape(key), "\n".to_owned()]).collect();
             file.write_all(lines.as_bytes()).map_err(|error| Failure::file("writing", path, &error))?;
         }
         Ok(())

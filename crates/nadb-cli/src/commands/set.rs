@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,7 +11,7 @@ use nadb::{Tags, limits};
 use crate::context::{Context, os_bytes};
 use crate::failure::{Failure, Result};
 use crate::fields::Fields;
-use crate::source::{self, SourceError};
+use crate::source::{self, CopyError, Source, SourceError};
 use crate::ttl;
 
 const EXAMPLES: &str = "\
@@ -58,10 +58,10 @@ impl Set {
         if let Some(ttl) = self.ttl {
             limits::check_ttl(ttl, 0)?;
         }
-        let value = self.value()?;
+        let Source { head, rest } = self.value()?;
         let written = context.with_store(|store| {
             let namespace = context.namespace(store)?;
-            let mut put = namespace.put(&key, &value).tags(self.tags);
+            let mut put = namespace.put(&key, &head).tags(self.tags);
             if let Some(ttl) = self.ttl {
                 put = put.ttl(ttl);
             }
@@ -71,7 +71,15 @@ impl Set {
             if let Some(version) = self.if_version {
                 put = put.if_version(version);
             }
-            Ok(put.commit()?)
+            match rest {
+                None => Ok(put.commit()?),
+                Some(mut rest) => {
+                    let mut writer = put.writer()?;
+                    source::copy(&mut *rest, &mut writer)
+                        .map_err(|error| copy_failed(error, self.file.as_deref()))?;
+                    Ok(writer.commit()?)
+                }
+            }
         })?;
         let mut out = context.output();
         let fields = Fields::default().with("version", written.version).with("created", written.created);
@@ -79,14 +87,14 @@ impl Set {
         out.finish()
     }
 
-    fn value(&self) -> Result<Vec<u8>> {
+    fn value(&self) -> Result<Source> {
         match (&self.file, &self.value) {
-            (Some(path), _) => source::read_file(path).map_err(|error| match error {
+            (Some(path), _) => source::open_file(path).map_err(|error| match error {
                 SourceError::TooLong(error) => error.with_path(path).into(),
                 SourceError::Io(error) => Failure::file("reading", path, &error),
             }),
             (None, Some(value)) if value == "-" => {
-                source::read_stream(io::stdin().lock()).map_err(|error| match error {
+                source::open_stream(io::stdin()).map_err(|error| match error {
                     SourceError::TooLong(error) => error.with_context("standard input").into(),
                     SourceError::Io(error) => {
                         Failure::Other(format!("reading standard input failed: {error}"))
@@ -96,9 +104,21 @@ impl Set {
             (None, Some(value)) => {
                 let value = os_bytes(value)?;
                 limits::check_value_len(value.len() as u64)?;
-                Ok(value)
+                Ok(Source { head: value, rest: None })
             }
             (None, None) => Err(Failure::Input("give a VALUE, --file F, or - for standard input".to_owned())),
         }
+    }
+}
+
+/// Nothing was written: reading the value failed in the middle, or the store took no more of it.
+fn copy_failed(error: CopyError, path: Option<&Path>) -> Failure {
+    match (error, path) {
+        (CopyError::Read(error), Some(path)) => Failure::file("reading", path, &error),
+        (CopyError::Read(error), None) => Failure::Other(format!("reading standard input failed: {error}")),
+        (CopyError::Write(error), _) => match source::store_error(error) {
+            Ok(error) => error.into(),
+            Err(error) => Failure::Other(format!("writing the value failed: {error}")),
+        },
     }
 }

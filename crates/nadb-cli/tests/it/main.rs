@@ -4,6 +4,7 @@
 mod bad_input;
 mod batches;
 mod killed;
+mod large;
 mod output;
 mod records;
 mod repair;

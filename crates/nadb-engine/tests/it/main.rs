@@ -1,5 +1,6 @@
 //! The engine through its public face.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod blobs;
 mod conformance;
 mod views;

@@ -1,4 +1,8 @@
-//! RAM of the index by a counting allocator, all the way up: there is no step at which it doubles.
+//! The index crate through its public face. Here: RAM of the key index by a counting allocator, all the way up: there is no step
+//! at which it doubles.
+#![allow(clippy::unwrap_used)]
+
+mod views;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -114,11 +114,16 @@ impl Blocks {
             return Err(self.beyond(section, from, len));
         }
         let start = section.start + from;
-        if len > 0 {
-            for block in start / BLOCK_BYTES..=(start + len - 1) / BLOCK_BYTES {
-                if !self.is_intact(block) {
-                    self.check(block)?;
-                }
+        let (first, last) = (start / BLOCK_BYTES, (start + len.max(1) - 1) / BLOCK_BYTES);
+        if first == last && self.is_intact(first) { Ok(start) } else { self.touch_blocks(start, len) }
+    }
+
+    /// Checks what is not known to be intact of a range that lies in the sections.
+    #[cold]
+    fn touch_blocks(&self, start: usize, len: usize) -> Result<usize> {
+        for block in start / BLOCK_BYTES..(start + len).div_ceil(BLOCK_BYTES) {
+            if !self.is_intact(block) {
+                self.check(block)?;
             }
         }
         Ok(start)

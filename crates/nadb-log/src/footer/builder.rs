@@ -9,7 +9,6 @@ use super::column::{Base, encode_column};
 use super::keys::KeyWriter;
 use super::layout::{NewSection, assemble, id};
 use super::rows::{check_row, encode_rows};
-
 use crate::row::{RowMeta, SystemRow};
 
 /// Everything that a footer is made from.

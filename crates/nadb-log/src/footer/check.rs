@@ -10,7 +10,7 @@ use crate::row::RowCursor;
 
 impl Footer {
     /// Checks every block, and that rows, keys, order and lists are whole and consistent. Reads all of the footer, and takes
-    /// a byte of memory per row while it runs.
+    /// a byte of memory per row while it runs. That a row is what its record says takes the records, and is not checked.
     ///
     /// # Errors
     /// `Corruption` with file and offset: what was found first.

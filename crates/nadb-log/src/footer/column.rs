@@ -10,7 +10,8 @@ use nadb_core::Result;
 
 use super::blocks::{Blocks, Section};
 
-const ROWS_PER_BLOCK: usize = 256;
+const ROWS_PER_BLOCK: u32 = 256;
+const ROWS: usize = ROWS_PER_BLOCK as usize;
 /// Bytes that describe a block: base, where its bits begin, width with the flag of the line, slope.
 const ENTRY_BYTES: usize = 16;
 const WIDTH_MAX: u32 = 64;
@@ -49,11 +50,21 @@ struct Shape {
 
 impl Shape {
     fn of(values: &[u64], base: Base) -> Shape {
+        if base == Base::First {
+            return Shape::line(values);
+        }
+        let floor = Shape::floor(values);
+        if floor.width == 0 {
+            return floor;
+        }
         let line = Shape::line(values);
-        let floor =
-            Shape { base: values.iter().copied().min().unwrap_or(0), slope: 0, on_line: false, width: 0 };
-        let [line, floor] = [line, floor].map(|shape| shape.with_width(values));
-        if base == Base::First || line.width < floor.width { line } else { floor }
+        if line.width < floor.width { line } else { floor }
+    }
+
+    fn floor(values: &[u64]) -> Shape {
+        let (min, max) =
+            values.iter().fold((u64::MAX, 0), |(min, max), value| (*value.min(&min), *value.max(&max)));
+        Shape { base: min, slope: 0, on_line: false, width: width_of(max.saturating_sub(min)) }
     }
 
     fn line(values: &[u64]) -> Shape {
@@ -61,12 +72,8 @@ impl Shape {
         let steps = values.len().saturating_sub(1).max(1) as u128;
         let slope = (u128::from(last.saturating_sub(first)) << SLOPE_SHIFT) / steps;
         let slope = u64::try_from(slope).unwrap_or(SLOPE_MAX).min(SLOPE_MAX);
-        Shape { base: first, slope, on_line: true, width: 0 }
-    }
-
-    fn with_width(self, values: &[u64]) -> Shape {
-        let bits = self.residuals(values).fold(0, |bits, residual| bits | residual);
-        Shape { width: u64::BITS - bits.leading_zeros(), ..self }
+        let line = Shape { base: first, slope, on_line: true, width: 0 };
+        Shape { width: width_of(line.residuals(values).fold(0, |bits, residual| bits | residual)), ..line }
     }
 
     fn residuals(self, values: &[u64]) -> impl Iterator<Item = u64> {
@@ -91,14 +98,14 @@ impl Shape {
 
 /// The bytes of a column.
 pub(super) fn encode_column(base: Base, values: impl ExactSizeIterator<Item = u64>) -> Vec<u8> {
-    let bits_at = values.len().div_ceil(ROWS_PER_BLOCK) * ENTRY_BYTES;
+    let bits_at = values.len().div_ceil(ROWS) * ENTRY_BYTES;
     let mut entries = Vec::with_capacity(bits_at);
     let mut bits = Vec::new();
     let mut values = values.peekable();
-    let mut block = Vec::with_capacity(ROWS_PER_BLOCK);
+    let mut block = Vec::with_capacity(ROWS);
     while values.peek().is_some() {
         block.clear();
-        block.extend(values.by_ref().take(ROWS_PER_BLOCK));
+        block.extend(values.by_ref().take(ROWS));
         let shape = Shape::of(&block, base);
         entries.extend_from_slice(&shape.encode(bits_at + bits.len()));
         put_bits(&mut bits, shape.residuals(&block), shape.width);
@@ -107,22 +114,27 @@ pub(super) fn encode_column(base: Base, values: impl ExactSizeIterator<Item = u6
     entries
 }
 
+fn width_of(bits: u64) -> u32 {
+    u64::BITS - bits.leading_zeros()
+}
+
 /// Appends the low `width` bits of each number, the lowest first, and fills the last byte with zeros.
-#[expect(clippy::cast_possible_truncation, reason = "a byte at a time")]
 fn put_bits(out: &mut Vec<u8>, numbers: impl Iterator<Item = u64>, width: u32) {
+    if width == 0 {
+        return;
+    }
     let (mut waiting, mut count) = (0u128, 0);
     for number in numbers {
         waiting |= u128::from(number) << count;
         count += width;
-        while count >= 8 {
-            out.push(waiting as u8);
-            waiting >>= 8;
-            count -= 8;
+        if count >= u64::BITS {
+            #[expect(clippy::cast_possible_truncation, reason = "the lower half; the upper one waits")]
+            out.extend_from_slice(&(waiting as u64).to_le_bytes());
+            waiting >>= u64::BITS;
+            count -= u64::BITS;
         }
     }
-    if count > 0 {
-        out.push(waiting as u8);
-    }
+    out.extend(waiting.to_le_bytes().into_iter().take(count.div_ceil(8) as usize));
 }
 
 /// A column of a footer.
@@ -142,6 +154,22 @@ struct Entry {
     slope: u64,
 }
 
+impl Entry {
+    /// The rows below `rows` among which a number not below the base is, if the block has it: no row is further from the line
+    /// than its bits can say.
+    fn window(self, number: u64, rows: u32) -> (u32, u32) {
+        if !self.on_line || self.slope == 0 || self.width > u32::BITS {
+            return (0, rows);
+        }
+        let (distance, reach) = (number.saturating_sub(self.base), 1u64 << self.width >> 1);
+        let row_at = |distance: u64| distance.saturating_mul(1 << SLOPE_SHIFT) / self.slope;
+        let low = row_at(distance.saturating_sub(reach)).min(u64::from(rows));
+        let high = row_at(distance.saturating_add(reach + 1)).saturating_add(1).min(u64::from(rows));
+        #[expect(clippy::cast_possible_truncation, reason = "at most `rows`")]
+        (low as u32, high as u32)
+    }
+}
+
 impl Column {
     /// A column of `rows` numbers; `None` where the section cannot even hold its entries.
     pub(super) fn new(section: Section, rows: u32) -> Option<Column> {
@@ -150,12 +178,12 @@ impl Column {
     }
 
     fn blocks(self) -> u32 {
-        self.rows.div_ceil(ROWS_PER_BLOCK as u32)
+        self.rows.div_ceil(ROWS_PER_BLOCK)
     }
 
     /// Where in the footer the entry stands that says most of a row.
     pub(super) fn position(self, row: u32) -> usize {
-        self.section.start + row as usize / ROWS_PER_BLOCK * ENTRY_BYTES
+        self.section.start + row as usize / ROWS * ENTRY_BYTES
     }
 
     /// The number of a row.
@@ -170,8 +198,25 @@ impl Column {
                 format!("row {row} is asked for, the footer has {} rows", self.rows),
             ));
         }
-        let entry = self.entry(bytes, row / ROWS_PER_BLOCK as u32)?;
-        self.value_in(bytes, entry, row % ROWS_PER_BLOCK as u32)
+        let entry = self.entry(bytes, row / ROWS_PER_BLOCK)?;
+        self.value_in(bytes, entry, row % ROWS_PER_BLOCK)
+    }
+
+    /// The numbers of rows that lie in one block, from `first` on.
+    ///
+    /// # Errors
+    /// `Corruption`, also for rows beyond the last or the block.
+    #[inline]
+    pub(super) fn values(self, bytes: &Blocks, first: u32, numbers: &mut [u64]) -> Result<()> {
+        let (block, row) = (first / ROWS_PER_BLOCK, first % ROWS_PER_BLOCK);
+        if numbers.len() > ((self.rows - first.min(self.rows)).min(ROWS_PER_BLOCK - row)) as usize {
+            return self.value(bytes, self.rows).map(|_| ());
+        }
+        let entry = self.entry(bytes, block)?;
+        (row..).zip(numbers).try_for_each(|(row, number)| {
+            *number = self.value_in(bytes, entry, row)?;
+            Ok(())
+        })
     }
 
     /// The row that has this number, in a column of strictly rising numbers with [`Base::First`].
@@ -189,8 +234,8 @@ impl Column {
             return Ok(None);
         };
         let entry = self.entry(bytes, block)?;
-        let first = block * ROWS_PER_BLOCK as u32;
-        let (mut low, mut high) = (0, (self.rows - first).min(ROWS_PER_BLOCK as u32));
+        let first = block * ROWS_PER_BLOCK;
+        let (mut low, mut high) = entry.window(number, (self.rows - first).min(ROWS_PER_BLOCK));
         while low < high {
             let middle = low + (high - low) / 2;
             match self.value_in(bytes, entry, middle)?.cmp(&number) {

@@ -36,9 +36,7 @@ impl Group {
     fn read(&mut self, footer: &Footer, number: u32) -> Result<()> {
         self.number = None;
         footer.keys.read_group(&footer.blocks, number, &mut self.keys, &mut self.namespaces)?;
-        for (rank, ordinal) in (number * ROWS_PER_GROUP..footer.len).zip(&mut self.ordinals) {
-            *ordinal = footer.ordinal_at(Rank(rank))?;
-        }
+        footer.ordinals_from(number * ROWS_PER_GROUP, &mut self.ordinals)?;
         self.number = Some(number);
         Ok(())
     }

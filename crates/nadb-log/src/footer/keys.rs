@@ -6,7 +6,6 @@
 
 use nadb_core::limits::KEY_BYTES_MAX;
 use nadb_core::{Error, NamespaceId, Ordinal, Rank, Result};
-use smallvec::SmallVec;
 
 use super::blocks::{Blocks, Section};
 use super::column::{Base, Column, encode_column};
@@ -15,6 +14,8 @@ use crate::bytes::{Reader, put_varint};
 pub(super) const ROWS_PER_GROUP: u32 = 16;
 /// Two lengths of a byte each, of which one may say that the row adds nothing to the key before it.
 const ROW_BYTES_MIN: usize = 2;
+/// Room for most keys.
+const KEY_BYTES_USUAL: usize = 64;
 /// Namespace id and first rank.
 const NAMESPACE_ENTRY_BYTES: usize = 8;
 
@@ -87,24 +88,40 @@ impl KeyWriter {
 
 /// The rows of one group, read one after the other.
 struct GroupReader<'a> {
-    rows: Reader<'a>,
+    rest: &'a [u8],
     /// Bytes of the key before.
     len: usize,
 }
 
 impl<'a> GroupReader<'a> {
     fn new(group: &'a [u8]) -> GroupReader<'a> {
-        GroupReader { rows: Reader::new(group), len: 0 }
+        GroupReader { rest: group, len: 0 }
     }
 
     /// How many bytes of the key before the next one begins with, and the bytes that follow them.
     #[inline]
     fn next(&mut self) -> Option<(usize, &'a [u8])> {
-        let shared = self.rows.varint_len(self.len)?;
-        let suffix = self.rows.varint_len(KEY_BYTES_MAX - shared)?;
+        let (shared, suffix, rest) = match self.rest {
+            // Both lengths in a byte each: nearly always.
+            [shared, suffix, rest @ ..] if (shared | suffix) & 0x80 == 0 => {
+                (usize::from(*shared), usize::from(*suffix), rest)
+            }
+            long => Self::long_lengths(long)?,
+        };
+        if shared > self.len {
+            return None;
+        }
         self.len = shared + suffix;
-        let suffix = self.rows.take(suffix)?;
-        (self.len > 0).then_some((shared, suffix))
+        let (suffix, rest) = rest.split_at_checked(suffix)?;
+        self.rest = rest;
+        (1..=KEY_BYTES_MAX).contains(&self.len).then_some((shared, suffix))
+    }
+
+    #[cold]
+    fn long_lengths(bytes: &'a [u8]) -> Option<(usize, usize, &'a [u8])> {
+        let mut reader = Reader::new(bytes);
+        let lengths = (reader.varint_len(KEY_BYTES_MAX)?, reader.varint_len(KEY_BYTES_MAX)?);
+        Some((lengths.0, lengths.1, bytes.get(reader.position()..)?))
     }
 }
 
@@ -136,7 +153,7 @@ impl GroupKeys {
             self.bytes.extend_from_slice(suffix);
             (start, *end) = (next, self.bytes.len());
         }
-        reader.rows.is_at_end().then_some(())
+        reader.rest.is_empty().then_some(())
     }
 }
 
@@ -225,7 +242,7 @@ impl Keys {
         let group = rank / ROWS_PER_GROUP;
         let (start, bytes) = self.group(blocks, group)?;
         let mut reader = GroupReader::new(bytes);
-        let mut key = Vec::new();
+        let mut key = Vec::with_capacity(KEY_BYTES_USUAL);
         for _ in 0..=rank % ROWS_PER_GROUP {
             let (shared, suffix) = reader.next().ok_or_else(|| self.malformed(blocks, start))?;
             key.truncate(shared);
@@ -280,13 +297,18 @@ impl Keys {
     ) -> Result<u32> {
         let (start, bytes) = self.group(blocks, group)?;
         let mut reader = GroupReader::new(bytes);
-        let mut current = SmallVec::<[u8; 128]>::new();
         let behind = group * ROWS_PER_GROUP + self.rows_of(group);
+        // How many bytes row and key have in common, and whether the row is below the key. A row that shares more than that
+        // with the row before relates to the key as that one does, so that no row is put together.
+        let (mut common, mut is_below) = (0, true);
         for rank in group * ROWS_PER_GROUP..behind.min(ranks.end) {
             let (shared, suffix) = reader.next().ok_or_else(|| self.malformed(blocks, start))?;
-            current.truncate(shared);
-            current.extend_from_slice(suffix);
-            if rank >= ranks.start && *current >= *key {
+            if shared <= common {
+                let rest = key.get(shared..).unwrap_or_default();
+                common = shared + suffix.iter().zip(rest).take_while(|(a, b)| a == b).count();
+                is_below = suffix < rest;
+            }
+            if rank >= ranks.start && !is_below {
                 return Ok(rank);
             }
         }

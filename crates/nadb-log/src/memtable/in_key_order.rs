@@ -36,8 +36,13 @@ impl InKeyOrder {
     }
 
     fn advance(&mut self) {
-        let Some(mut head) = self.heads.pop() else { return };
+        let Some((head, others)) = self.heads.split_last_mut() else { return };
         head.forward();
+        let is_still_lowest = others.last().is_none_or(|other| other.cmp_row(head) == Ordering::Greater);
+        if head.key().is_some() && is_still_lowest {
+            return;
+        }
+        let Some(head) = self.heads.pop() else { return };
         if head.key().is_some() {
             let at = self.heads.partition_point(|other| other.cmp_row(&head) == Ordering::Greater);
             self.heads.insert(at, head);

@@ -1,7 +1,10 @@
-//! Rows in the order of writing, packed, with their keys in one arena: what a memtable's tail and its runs are made of.
+//! Rows in the order of writing, in columns, with their keys in one arena: what a memtable's tail and its runs are made of.
 //!
 //! Promises: what was pushed comes back unchanged, by ordinal or by offset. Leaves to others: key order, locks, and how many
 //! rows stand together.
+//!
+//! The columns are what is asked for together: a search by offset, a walk through the keys, and a look at the sequence number
+//! of each row met on it touch few cache lines that way.
 
 use std::mem::size_of;
 
@@ -10,7 +13,7 @@ use nadb_core::{BlobId, NamespaceId, Ordinal, Seq};
 use crate::record::RecordKind;
 use crate::row::{Row, RowMeta};
 
-/// Bits of [`Packed::flags`].
+/// Bits of [`KeyRef::flags`].
 mod flag {
     /// The row has an expiry.
     pub(super) const EXPIRES: u8 = 1;
@@ -18,24 +21,25 @@ mod flag {
     pub(super) const WIDE: u8 = 2;
 }
 
-/// A row in 56 bytes.
+/// Where a row's key stands in the arena, and what has room beside that.
 #[derive(Debug, Clone, Copy)]
-struct Packed {
-    seq: Seq,
-    expires_ms: u64,
-    created_ms: u64,
-    updated_ms: u64,
-    offset: u32,
-    len: u32,
-    size: u32,
+pub(super) struct KeyRef {
     namespace: NamespaceId,
-    key_start: u32,
-    key_len: u16,
+    start: u32,
+    len: u16,
     kind: RecordKind,
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Packed>() == 56);
+/// What is asked for least.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    expires_ms: u64,
+    created_ms: u64,
+    updated_ms: u64,
+    len: u32,
+    size: u32,
+}
 
 /// What few rows have: a blob, or a size beyond 32 bits.
 #[derive(Debug, Clone, Copy)]
@@ -46,13 +50,20 @@ struct Wide {
     blob: Option<BlobId>,
 }
 
+/// Bytes of a row in the columns.
+const ROW_BYTES: usize = size_of::<u32>() + size_of::<Seq>() + size_of::<KeyRef>() + size_of::<Rest>();
+const _: () = assert!(ROW_BYTES == 56);
+
 /// Rows with contiguous ordinals; offsets and sequence numbers rise.
 #[derive(Debug)]
 pub(super) struct Rows {
     first: u32,
-    packed: Vec<Packed>,
-    keys: Vec<u8>,
+    offsets: Vec<u32>,
+    seqs: Vec<Seq>,
+    key_refs: Vec<KeyRef>,
+    rests: Vec<Rest>,
     wide: Vec<Wide>,
+    keys: Vec<u8>,
 }
 
 impl Rows {
@@ -60,23 +71,30 @@ impl Rows {
     pub(super) fn with_room(first: u32, rows: usize, key_bytes: usize) -> Rows {
         Rows {
             first,
-            packed: Vec::with_capacity(rows),
-            keys: Vec::with_capacity(key_bytes),
+            offsets: Vec::with_capacity(rows),
+            seqs: Vec::with_capacity(rows),
+            key_refs: Vec::with_capacity(rows),
+            rests: Vec::with_capacity(rows),
             wide: Vec::new(),
+            keys: Vec::with_capacity(key_bytes),
         }
     }
 
     /// The rows of all `parts`, whose ordinals follow one another.
     pub(super) fn concat<'a>(parts: impl Iterator<Item = &'a Rows> + Clone) -> Rows {
         let first = parts.clone().next().map_or(0, |rows| rows.first);
-        let count = parts.clone().map(|rows| rows.packed.len()).sum();
+        let count = parts.clone().map(|rows| rows.offsets.len()).sum();
         let mut all = Rows::with_room(first, count, parts.clone().map(Rows::key_bytes).sum());
+        all.wide.reserve_exact(parts.clone().map(|rows| rows.wide.len()).sum());
         for rows in parts {
             let (row_base, key_base) = (all.len(), to_u32(all.keys.len()));
-            all.packed
-                .extend(rows.packed.iter().map(|row| Packed { key_start: row.key_start + key_base, ..*row }));
-            all.keys.extend_from_slice(&rows.keys);
+            all.offsets.extend_from_slice(&rows.offsets);
+            all.seqs.extend_from_slice(&rows.seqs);
+            all.key_refs
+                .extend(rows.key_refs.iter().map(|key| KeyRef { start: key.start + key_base, ..*key }));
+            all.rests.extend_from_slice(&rows.rests);
             all.wide.extend(rows.wide.iter().map(|wide| Wide { index: wide.index + row_base, ..*wide }));
+            all.keys.extend_from_slice(&rows.keys);
         }
         all
     }
@@ -84,7 +102,8 @@ impl Rows {
     /// Adds a row, which gets the next ordinal. Its key is within the limit; offset and number are above all others here.
     pub(super) fn push(&mut self, row: &Row<'_>) {
         let Row { namespace, key, meta } = row;
-        debug_assert!(self.packed.last().is_none_or(|last| last.offset < meta.offset && last.seq < meta.seq));
+        debug_assert!(self.offsets.last().is_none_or(|last| *last < meta.offset));
+        debug_assert!(self.seqs.last().is_none_or(|last| *last < meta.seq));
         let mut flags = 0;
         if meta.expires_ms.is_some() {
             flags |= flag::EXPIRES;
@@ -93,26 +112,28 @@ impl Rows {
             flags |= flag::WIDE;
             self.wide.push(Wide { index: self.len(), size: meta.size, blob: meta.blob });
         }
-        self.packed.push(Packed {
-            seq: meta.seq,
+        self.offsets.push(meta.offset);
+        self.seqs.push(meta.seq);
+        self.key_refs.push(KeyRef {
+            namespace: *namespace,
+            start: to_u32(self.keys.len()),
+            len: u16::try_from(key.len()).unwrap_or(u16::MAX),
+            kind: meta.kind,
+            flags,
+        });
+        self.rests.push(Rest {
             expires_ms: meta.expires_ms.unwrap_or(0),
             created_ms: meta.created_ms,
             updated_ms: meta.updated_ms,
-            offset: meta.offset,
             len: meta.len,
             size: u32::try_from(meta.size).unwrap_or(u32::MAX),
-            namespace: *namespace,
-            key_start: to_u32(self.keys.len()),
-            key_len: u16::try_from(key.len()).unwrap_or(u16::MAX),
-            kind: meta.kind,
-            flags,
         });
         self.keys.extend_from_slice(key);
     }
 
     /// How many rows.
     pub(super) fn len(&self) -> u32 {
-        to_u32(self.packed.len())
+        to_u32(self.offsets.len())
     }
 
     /// The ordinal of the first row.
@@ -132,12 +153,12 @@ impl Rows {
 
     /// Where the last record begins; `None` without rows.
     pub(super) fn last_offset(&self) -> Option<u32> {
-        self.packed.last().map(|row| row.offset)
+        self.offsets.last().copied()
     }
 
     /// Sequence number of a row.
     pub(super) fn seq(&self, ordinal: Ordinal) -> Option<Seq> {
-        Some(self.packed.get(self.index_of(ordinal)?)?.seq)
+        self.seqs.get(self.index_of(ordinal)?).copied()
     }
 
     /// All that is known of a row beside its key.
@@ -147,40 +168,54 @@ impl Rows {
 
     /// Namespace and key of a row.
     pub(super) fn key(&self, ordinal: Ordinal) -> Option<(NamespaceId, &[u8])> {
-        self.key_at(to_u32(self.index_of(ordinal)?))
+        self.key_of(*self.key_refs.get(self.index_of(ordinal)?)?)
     }
 
     /// The row whose record begins exactly at `offset`.
     pub(super) fn ordinal_of(&self, offset: u32) -> Option<Ordinal> {
-        let index = self.packed.binary_search_by_key(&offset, |row| row.offset).ok()?;
+        let index = self.offsets.binary_search(&offset).ok()?;
         Some(Ordinal(self.first + to_u32(index)))
     }
 
+    /// Where the key stands of the row with this index, counted from the first one here.
+    pub(super) fn key_ref_at(&self, index: u32) -> Option<KeyRef> {
+        self.key_refs.get(index as usize).copied()
+    }
+
+    /// Namespace and key that stand there.
+    pub(super) fn key_of(&self, key: KeyRef) -> Option<(NamespaceId, &[u8])> {
+        let start = key.start as usize;
+        Some((key.namespace, self.keys.get(start..start + usize::from(key.len))?))
+    }
+
     /// Namespace and key of the row with this index, counted from the first one here.
-    #[inline]
     pub(super) fn key_at(&self, index: u32) -> Option<(NamespaceId, &[u8])> {
-        let row = self.packed.get(index as usize)?;
-        let start = row.key_start as usize;
-        Some((row.namespace, self.keys.get(start..start + usize::from(row.key_len))?))
+        self.key_of(self.key_ref_at(index)?)
     }
 
     /// All rows in the order of writing.
     pub(super) fn metas(&self) -> impl Iterator<Item = RowMeta> {
-        (0..self.packed.len()).filter_map(|index| self.meta_at(index))
+        (0..self.offsets.len()).filter_map(|index| self.meta_at(index))
     }
 
     /// Gives back room that is not used.
     pub(super) fn shrink(&mut self) {
-        self.packed.shrink_to_fit();
-        self.keys.shrink_to_fit();
+        self.offsets.shrink_to_fit();
+        self.seqs.shrink_to_fit();
+        self.key_refs.shrink_to_fit();
+        self.rests.shrink_to_fit();
         self.wide.shrink_to_fit();
+        self.keys.shrink_to_fit();
     }
 
     /// Bytes that are allocated, used or not.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.packed.capacity() * size_of::<Packed>()
-            + self.keys.capacity()
+        self.offsets.capacity() * size_of::<u32>()
+            + self.seqs.capacity() * size_of::<Seq>()
+            + self.key_refs.capacity() * size_of::<KeyRef>()
+            + self.rests.capacity() * size_of::<Rest>()
             + self.wide.capacity() * size_of::<Wide>()
+            + self.keys.capacity()
     }
 
     fn index_of(&self, ordinal: Ordinal) -> Option<usize> {
@@ -188,17 +223,17 @@ impl Rows {
     }
 
     fn meta_at(&self, index: usize) -> Option<RowMeta> {
-        let row = self.packed.get(index)?;
-        let wide = if row.flags & flag::WIDE == 0 { None } else { self.wide_at(index) };
+        let (key, rest) = (self.key_refs.get(index)?, self.rests.get(index)?);
+        let wide = if key.flags & flag::WIDE == 0 { None } else { self.wide_at(index) };
         Some(RowMeta {
-            kind: row.kind,
-            seq: row.seq,
-            offset: row.offset,
-            len: row.len,
-            expires_ms: (row.flags & flag::EXPIRES != 0).then_some(row.expires_ms),
-            size: wide.map_or(u64::from(row.size), |wide| wide.size),
-            created_ms: row.created_ms,
-            updated_ms: row.updated_ms,
+            kind: key.kind,
+            seq: *self.seqs.get(index)?,
+            offset: *self.offsets.get(index)?,
+            len: rest.len,
+            expires_ms: (key.flags & flag::EXPIRES != 0).then_some(rest.expires_ms),
+            size: wide.map_or(u64::from(rest.size), |wide| wide.size),
+            created_ms: rest.created_ms,
+            updated_ms: rest.updated_ms,
             blob: wide.and_then(|wide| wide.blob),
         })
     }

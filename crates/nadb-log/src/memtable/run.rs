@@ -5,14 +5,18 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hint::black_box;
 use std::mem::size_of;
 use std::sync::{Arc, OnceLock};
 
 use nadb_core::{NamespaceId, Ordinal, Rank, Result, Seq};
 
 use super::order;
-use super::rows::{Rows, to_u32};
+use super::rows::{KeyRef, Rows, to_u32};
 use crate::row::{RowCursor, RowMeta};
+
+/// How many rows ahead a cursor that moves forward touches keys.
+const AHEAD: usize = 4;
 
 /// Rows of a memtable with contiguous ordinals, unchangeable and in key order.
 pub struct Run {
@@ -86,8 +90,7 @@ impl Run {
     /// A cursor on the row of this rank within the run; behind the last where there is none.
     #[must_use]
     pub fn cursor(self: &Arc<Self>, at: Rank) -> RunCursor {
-        let at = at.0.min(self.len()) as usize + 1;
-        RunCursor { run: Arc::clone(self), at }
+        RunCursor::new(Arc::clone(self), at.0.min(self.len()) as usize + 1)
     }
 
     /// Sequence number of a row; `None` where the ordinal, counted within the memtable, is not of this run.
@@ -134,12 +137,21 @@ pub struct RunCursor {
     run: Arc<Run>,
     /// 0 before the first row, then rank + 1; one more than there are rows behind the last.
     at: usize,
+    /// The row there: its index in the run, and where its key stands.
+    row: Option<(u32, KeyRef)>,
 }
 
 impl RunCursor {
+    fn new(run: Arc<Run>, at: usize) -> RunCursor {
+        let mut cursor = RunCursor { run, at: 0, row: None };
+        cursor.move_to(at);
+        cursor
+    }
+
     /// Moves to the next row; stays behind the last.
     pub(super) fn forward(&mut self) {
-        self.at = self.run.order().len().min(self.at) + 1;
+        self.move_to(self.run.order().len().min(self.at) + 1);
+        self.touch_ahead();
     }
 
     /// Compares the rows under two cursors by namespace, key and ordinal; a cursor without a row is below all others.
@@ -147,18 +159,34 @@ impl RunCursor {
         self.key().cmp(&other.key()).then_with(|| self.ordinal().cmp(&other.ordinal()))
     }
 
-    fn index(&self) -> Option<u32> {
-        self.run.order().get(self.at.checked_sub(1)?).copied()
+    /// Reads a little of the rows that come soon. They stand anywhere in memory; read here, where nothing waits for them, they
+    /// are in the cache when a comparison needs them, instead of two misses in a row for each.
+    fn touch_ahead(&self) {
+        let (order, rows) = (self.run.order(), &self.run.rows);
+        if let Some(index) = order.get(self.at + 2 * AHEAD) {
+            black_box(rows.key_ref_at(*index));
+        }
+        if let Some((_, key)) = order.get(self.at + AHEAD).and_then(|index| rows.key_at(*index)) {
+            black_box(key.first().copied());
+        }
+    }
+
+    fn move_to(&mut self, at: usize) {
+        self.at = at;
+        self.row = at.checked_sub(1).and_then(|rank| {
+            let index = *self.run.order().get(rank)?;
+            Some((index, self.run.rows.key_ref_at(index)?))
+        });
     }
 }
 
 impl RowCursor for RunCursor {
     fn key(&self) -> Option<(NamespaceId, &[u8])> {
-        self.run.rows.key_at(self.index()?)
+        self.row.and_then(|(_, key)| self.run.rows.key_of(key))
     }
 
     fn ordinal(&self) -> Ordinal {
-        Ordinal(self.run.rows.first() + self.index().unwrap_or(0))
+        Ordinal(self.run.rows.first() + self.row.map_or(0, |(index, _)| index))
     }
 
     fn next(&mut self) -> Result<()> {
@@ -167,7 +195,7 @@ impl RowCursor for RunCursor {
     }
 
     fn previous(&mut self) -> Result<()> {
-        self.at = self.at.saturating_sub(1);
+        self.move_to(self.at.saturating_sub(1));
         Ok(())
     }
 }

@@ -21,6 +21,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn the_corpus_of_footer_decode_holds() {
+    replay("footer_decode", fuzz::footer_decode);
+}
+
+#[test]
 fn the_corpus_of_frame_decode_holds() {
     replay("frame_decode", fuzz::frame_decode);
 }
@@ -54,6 +59,7 @@ fn the_corpora_begin_with_the_seeds() {
 fn neighbours_of_the_seeds_hold() {
     for (target, _, seed) in fuzz::seeds() {
         let run = match target {
+            "footer_decode" => fuzz::footer_decode,
             "frame_decode" => fuzz::frame_decode,
             "manifest_decode" => fuzz::manifest_decode,
             _ => fuzz::open_directory,

@@ -1,0 +1,227 @@
+//! Large values: in files of their own, as streams, and without a trace where they were not committed.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use nadb_core::{
+    Action, Condition, Durability, ErrorKind, ExpiryUpdate, ManualClock, Merge, Operation, Put,
+    SeededEntropy, ValueReader, ValueWriter, WriteOptions,
+};
+use nadb_engine::{Engine, Options};
+use nadb_vfs::{CallKind, CrashMode, Fault, FaultKind, Fs, SimFs};
+
+const DIR: &str = "/store";
+/// Values above this become blobs here.
+const ABOVE: usize = 1000;
+
+fn disk() -> SimFs {
+    let disk = SimFs::new(1);
+    disk.create_dir_all(Path::new("/")).unwrap();
+    disk
+}
+
+fn open(disk: &SimFs) -> Engine {
+    let mut options = Options::default();
+    options.memtable_size = 4 << 10;
+    options.blob_above = Some(ABOVE as u64);
+    options.background = false;
+    options.clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    options.entropy = Arc::new(SeededEntropy::new(disk.calls()));
+    Engine::open(Arc::new(disk.clone()), Path::new(DIR), options).unwrap()
+}
+
+fn put(key: &str, value: Vec<u8>) -> Operation<'static> {
+    Operation::new("n", key.as_bytes().to_vec(), Action::Put(Put::new(value)))
+}
+
+fn set(engine: &Engine, key: &str, value: &[u8]) {
+    engine.write(&[put(key, value.to_vec())], None).unwrap();
+}
+
+fn get(engine: &Engine, key: &str) -> Option<Vec<u8>> {
+    engine.get("n", key.as_bytes()).unwrap().map(|value| value.to_vec())
+}
+
+fn blobs(disk: &SimFs) -> usize {
+    let entries = disk.list(Path::new(DIR)).unwrap();
+    entries.iter().filter(|entry| entry.name.ends_with(".blob")).count()
+}
+
+fn large(seed: u8) -> Vec<u8> {
+    (0..200_000u32).map(|n| (n / 7) as u8 ^ seed).collect()
+}
+
+#[test]
+fn large_values_come_back_through_every_read_and_every_opening() {
+    let disk = disk();
+    let engine = open(&disk);
+    set(&engine, "small", &[1; ABOVE]);
+    assert_eq!(blobs(&disk), 0);
+    set(&engine, "large", &large(1));
+    engine.write(&[put("a", large(2)), put("b", b"b".to_vec()), put("c", large(3))], None).unwrap();
+    assert_eq!(blobs(&disk), 3);
+    for round in 0..4 {
+        let engine = if round == 0 { engine.clone() } else { open(&disk) };
+        assert_eq!(get(&engine, "large").unwrap(), large(1));
+        assert_eq!(get(&engine, "c").unwrap(), large(3));
+        let entry = engine.get_entry("n", b"a").unwrap().unwrap();
+        assert_eq!((entry.value.to_vec(), entry.metadata.size), (large(2), 200_000));
+        let all = engine.scan("n", (Bound::Unbounded, Bound::Unbounded)).unwrap();
+        let lens: Vec<_> = all.map(|entry| entry.unwrap().value.len()).collect();
+        assert_eq!(lens, [200_000, 1, 200_000, 200_000, ABOVE]);
+        // Sealed from the second round on.
+        (0..200).for_each(|n| set(&engine, "filler", &[n; 50]));
+        engine.maintain().unwrap();
+        engine.write(&[Operation::new("n", b"filler".as_slice(), Action::Delete)], None).unwrap();
+        engine.verify().unwrap();
+        engine.close().unwrap();
+    }
+    assert_eq!(blobs(&disk), 3);
+}
+
+#[test]
+fn a_write_that_is_not_done_leaves_no_blob() {
+    let disk = disk();
+    let engine = open(&disk);
+    set(&engine, "there", b"1");
+    let refused = engine.write(&[put("there", large(1)).when(Condition::IfAbsent)], None).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::PreconditionFailed { .. }));
+    assert_eq!(blobs(&disk), 0);
+    let mut past = Put::new(large(1));
+    past.expiry = ExpiryUpdate::AtMs(1);
+    engine.write(&[Operation::new("n", b"there".as_slice(), Action::Put(past))], None).unwrap();
+    assert_eq!((blobs(&disk), get(&engine, "there")), (0, None));
+    // Of a batch, what another operation refuses takes the blobs of all with it.
+    let batch = [put("x", large(1)), put("y", large(2)).when(Condition::IfPresent)];
+    assert!(engine.write(&batch, None).is_err());
+    assert_eq!(blobs(&disk), 0);
+}
+
+#[test]
+fn a_merge_takes_a_blob_for_its_value() {
+    let disk = disk();
+    let engine = open(&disk);
+    set(&engine, "log", &large(1));
+    let merge = Action::Merge(Merge::new(Arc::new(nadb_core::Append), b"end".as_slice()));
+    engine.write(&[Operation::new("n", b"log".as_slice(), merge)], None).unwrap();
+    assert_eq!(get(&engine, "log").unwrap(), [&large(1)[..], b"end"].concat());
+}
+
+#[test]
+fn streams_write_and_read_by_pieces() {
+    let disk = disk();
+    let engine = open(&disk);
+    for len in [0, 1, ABOVE, ABOVE + 1, 65_536, 200_000] {
+        let value = &large(9)[..len];
+        let mut writer = Box::new(engine.writer(put("k", Vec::new()), &WriteOptions::default()).unwrap());
+        for piece in value.chunks(777) {
+            writer.write(piece).unwrap();
+        }
+        assert_eq!(writer.len(), len as u64);
+        let outcome = writer.commit().unwrap();
+        assert!(outcome.exists);
+        assert_eq!(get(&engine, "k").unwrap(), value);
+        let mut reader = engine.reader("n", b"k").unwrap().unwrap();
+        assert_eq!(reader.metadata().size, len as u64);
+        // The reader has the value of its moment.
+        set(&engine, "k", b"other");
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, value);
+        reader.seek(SeekFrom::Start(len as u64 / 2)).unwrap();
+        read.clear();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, &value[len / 2..]);
+    }
+    assert!(engine.reader("n", b"absent").unwrap().is_none());
+}
+
+#[test]
+fn a_stream_that_is_dropped_leaves_nothing() {
+    let disk = disk();
+    let engine = open(&disk);
+    let mut writer = engine.writer(put("k", Vec::new()), &WriteOptions::default()).unwrap();
+    writer.write(&large(1)).unwrap();
+    assert_eq!(blobs(&disk), 1);
+    drop(writer);
+    assert_eq!((blobs(&disk), get(&engine, "k")), (0, None));
+}
+
+#[test]
+fn a_crash_at_any_call_keeps_the_value_whole_or_leaves_no_trace() {
+    let golden = disk();
+    set(&open(&golden), "k", b"old");
+    let before = golden.process_kill();
+    let calls = {
+        let disk = before.process_kill();
+        let engine = open(&disk);
+        let opened = disk.mutations();
+        engine.write(&[put("k", large(1))], Some(Durability::Synced)).unwrap();
+        disk.mutations() - opened
+    };
+    assert!(calls > 4);
+    for at in 1..=calls + 1 {
+        for mode in CrashMode::ALL {
+            let disk = before.process_kill();
+            let engine = open(&disk);
+            disk.crash_at_mutation(at);
+            let written = engine.write(&[put("k", large(1))], Some(Durability::Synced));
+            let image = disk.power_cut(mode, at);
+            drop(engine);
+            let engine = open(&image);
+            let value = get(&engine, "k").unwrap();
+            assert!(value == large(1) || (written.is_err() && value == b"old"), "call {at}, {mode:?}");
+            let expected = usize::from(value != b"old");
+            assert_eq!(blobs(&image), expected, "call {at}, {mode:?}: what nothing names is gone");
+            engine.verify().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_failing_call_leaves_no_blob_or_a_poisoned_store() {
+    for kind in [CallKind::Write, CallKind::SyncAll, CallKind::SyncDir, CallKind::Create] {
+        for nth in 1..=3 {
+            let disk = disk();
+            let engine = open(&disk);
+            set(&engine, "k", b"old");
+            disk.inject(Fault::at(kind, nth, FaultKind::Eio));
+            let written = engine.write(&[put("k", large(1))], None);
+            disk.clear_faults();
+            match written {
+                Ok(_) => assert_eq!((get(&engine, "k").unwrap(), blobs(&disk)), (large(1), 1)),
+                Err(error) => {
+                    assert_eq!(get(&engine, "k").unwrap(), b"old", "{kind:?} {nth}: {error}");
+                    let is_unknown = error.kind() == ErrorKind::Poisoned;
+                    assert!(is_unknown || blobs(&disk) == 0, "{kind:?} {nth}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_in_a_blob_is_an_error_of_its_value_alone() {
+    let disk = disk();
+    let engine = open(&disk);
+    set(&engine, "large", &large(1));
+    set(&engine, "other", b"1");
+    engine.verify().unwrap();
+    let (path, _) =
+        disk.files().into_iter().find(|(path, _)| path.extension().is_some_and(|e| e == "blob")).unwrap();
+    disk.flip_byte(&path, 100_000, 1).unwrap();
+    for error in [engine.get("n", b"large").map(drop).unwrap_err(), engine.verify().map(drop).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        assert_eq!(error.path().unwrap(), path);
+    }
+    let mut reader = engine.reader("n", b"large").unwrap().unwrap();
+    let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(error.get_ref().unwrap().is::<nadb_core::Error>(), "{error}");
+    assert_eq!(get(&engine, "other").unwrap(), b"1");
+    // What is gone altogether is told from a key that is absent.
+    disk.remove(&path).unwrap();
+    assert_eq!(engine.get("n", b"large").unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(engine.metadata("n", b"large").unwrap().unwrap().size, 200_000);
+}
