@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nadb_core::Durability;
 use nadb_engine::SegmentState;
 use nadb_testkit::crash::{Campaign, Caps, Counts, Crash, Left, Life, Run};
+use nadb_testkit::dice::Dice;
 use nadb_testkit::script::{delete, script, set};
 use nadb_testkit::workload::{Op, Setup, Step};
 use nadb_vfs::{CrashMode, SimFs};
@@ -87,13 +88,22 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
 
 /// Each crash point of a small workload with everything that may be left of it; of the crashes during recovery a sixth, or
 /// all of them.
-fn every_point(steps: Vec<Step>) {
+fn every_point(steps: Vec<Step>) -> Counts {
     let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries: 160, ..CI } };
     let setup = Setup { memtable_size: 4096, ..Setup::default() };
     let campaign = Campaign::new(Life::first(setup, 7, steps), caps).unwrap();
+    let mut counts = Counts::default();
     for n in 1..=campaign.mutations {
-        campaign.point(n, &Left::ALL).unwrap_or_else(|what| panic!("{what}"));
+        counts.add(campaign.point(n, &Left::ALL).unwrap_or_else(|what| panic!("{what}")));
     }
+    println!("{counts}");
+    counts
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u8, len: usize) -> Vec<u8> {
+    let mut dice = Dice::new(u64::from(seed));
+    (0..len).map(|_| dice.next_u64() as u8).collect()
 }
 
 fn write(class: Durability, ops: impl IntoIterator<Item = Op>) -> Step {
@@ -135,7 +145,11 @@ fn a_batch_over_a_segments_end_is_there_whole_or_not_at_all() {
 
 #[test]
 fn at_every_call_of_sealing_and_of_opening_what_is_half_sealed() {
-    let large = |name, key: &str, byte| write(Durability::Flushed, [set(name, key, &[byte; 1300])]);
+    // Two of them are less than a blob each, and with others soon a segment.
+    let large = |name, key: &str, byte| {
+        let value = noise(byte, 600);
+        write(Durability::Flushed, [set(name, key, &value), set(name, &format!("{key}2"), &value)])
+    };
     let mut steps = vec![Step::Open, write(Durability::Buffered, [set("temp", "a", b"old")]), Step::Snapshot];
     for (round, key) in (0..).zip(["a", "b", "c", "a", "d", "b", "e", "a", "f"]) {
         steps.push(large(["app/users", "temp"][round % 2], key, round as u8));
@@ -159,7 +173,8 @@ fn at_every_call_of_sealing_and_of_opening_what_is_half_sealed() {
         Step::Open,
         Step::Maintain,
     ]);
-    every_point(steps);
+    let counts = every_point(steps);
+    assert!(counts.mixes * 10 > counts.images, "{counts}");
 }
 
 /// A delete that finds nothing has been told so by a write that may be less durable than itself.

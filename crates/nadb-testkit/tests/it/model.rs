@@ -11,7 +11,7 @@ use nadb_testkit::dice::Dice;
 use nadb_testkit::model::Model;
 use nadb_testkit::script::{delete, random_step, set};
 use nadb_testkit::workload::{DIR, Runner, Setup, Step, Trouble};
-use nadb_vfs::{CrashMode, Fs, MemFs, SimFs};
+use nadb_vfs::{CrashMode, Fs, MemFs, RealFs, SimFs};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
 
@@ -65,8 +65,12 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs cases of a strategy from a seed that the environment may name.
 fn check<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Result<(), String>) {
+    check_cases(150, strategy, test);
+}
+
+fn check_cases<S: Strategy>(cases: u64, strategy: S, test: impl Fn(S::Value) -> Result<(), String>) {
     let seed = number("NADB_SEED").unwrap_or(SEED);
-    let cases = u32::try_from(number("PROPTEST_CASES").unwrap_or(150)).unwrap();
+    let cases = u32::try_from(number("PROPTEST_CASES").unwrap_or(cases)).unwrap();
     let config = Config {
         cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
@@ -172,11 +176,48 @@ fn options_change_no_answer() {
                     take(&Step::Open)?;
                 }
             }
-            runner.check_content().and_then(|()| runner.verify()).map_err(|e| e.to_string())?;
+            let checked = runner.check_content().and_then(|()| runner.compare_views(1));
+            checked.and_then(|()| runner.verify()).map_err(|e| e.to_string())?;
             contents.push(runner.content().map_err(|e| e.to_string())?);
         }
         // Versions too: numbers follow the writes and nothing else.
         contents[0].difference(&contents[1]).map_or(Ok(()), |what| Err(format!("the options matter: {what}")))
+    });
+}
+
+/// Trap 14. The simulated disk has no mappings: what is mapped, and what is not, is compared on a real one.
+#[test]
+fn read_modes_change_no_answer() {
+    let steps = prop::collection::vec(any::<u64>(), 60..140);
+    check_cases(12, (setups(), steps), |(setup, steps)| {
+        let mut contents = Vec::new();
+        for read_mode in [ReadMode::Mapped, ReadMode::Positioned] {
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            let setup = Setup { memtable_size: 4096, read_mode, ..setup };
+            let mut runner =
+                Runner::new(Arc::new(RealFs), setup, 1, Model::default()).in_dir(&dir.path().join("store"));
+            runner.open().map_err(|e| e.to_string())?;
+            for (at, seed) in steps.iter().enumerate() {
+                let step = random_step(&mut Dice::new(*seed));
+                let mut take = |step: &Step| {
+                    runner.step(step).map_err(|e| format!("{read_mode:?}, step {at}, {step:?}: {e}"))
+                };
+                take(&step)?;
+                match seed % 40 {
+                    0 => {
+                        take(&Step::Close)?;
+                        take(&Step::Open)?;
+                    }
+                    1..=3 => _ = take(&Step::Maintain)?,
+                    4..=6 => _ = take(&Step::Compare(*seed))?,
+                    _ => {}
+                }
+            }
+            let checked = runner.check_content().and_then(|()| runner.compare_views(1));
+            checked.and_then(|()| runner.verify()).map_err(|e| format!("{read_mode:?}: {e}"))?;
+            contents.push(runner.content().map_err(|e| e.to_string())?);
+        }
+        contents[0].difference(&contents[1]).map_or(Ok(()), |what| Err(format!("the mode matters: {what}")))
     });
 }
 
