@@ -1,4 +1,4 @@
-//! Repair: saves everything whose checksum holds out of a store that does not open, and leaves one that does.
+//! Repair: saves everything whose checksum holds out of a store that is damaged, and leaves one that opens and verifies.
 //!
 //! What it promises: nothing of the originals is changed before a copy of them is durable in a folder of its own; a crash at
 //! any moment leaves the original store or the repaired one; salvaged records keep their numbers; nothing that an
@@ -49,7 +49,8 @@ pub use self::report::{
 /// without a write that was kept can have given.
 const JUMP_UNKNOWN: u64 = 1 << 44;
 
-/// Repairs the store in `dir`, or says what there is to repair. A store that opens is left as it is.
+/// Repairs the store in `dir`, or says what there is to repair. A store that opens, and of which every record and footer is
+/// whole, is left as it is.
 ///
 /// # Errors
 /// `Locked`; `InvalidInput` for a directory that is no store; `Version`; `NoSpace`, `ReadOnly` and `Io`, also for a medium

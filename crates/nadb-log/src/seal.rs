@@ -19,6 +19,8 @@ use crate::segment::{SEGMENT_HEADER, Segment};
 
 /// Footers are opened by at most this many threads.
 const THREADS_MAX: usize = 8;
+/// Below so many bytes of footers one thread is quicker than several.
+const THREADED_BYTES: u64 = 256 << 10;
 /// A footer's version stands so many bytes before its end.
 const VERSION_BEFORE_END: u64 = 12;
 
@@ -190,14 +192,16 @@ pub(crate) fn open_footers(
     sealed: Vec<(Arc<Segment>, u64)>,
     mode: ReadMode,
 ) -> Result<(Vec<SealedSegment>, Vec<String>)> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
-    let chunk = sealed.len().div_ceil(threads).max(1);
+    let extents = sealed.iter().filter_map(|(segment, _)| segment.extent());
+    let bytes: u64 = extents.map(|extent| u64::from(extent.file_len - extent.frames_end)).sum();
     let open = |part: &[(Arc<Segment>, u64)]| -> Result<Vec<_>> {
         part.iter().map(|(segment, _)| open_or_rebuild(segment, mode)).collect()
     };
-    let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 {
+    let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 || bytes < THREADED_BYTES {
         vec![open(&sealed)]
     } else {
+        let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
+        let chunk = sealed.len().div_ceil(threads).max(1);
         thread::scope(|scope| {
             let threads: Vec<_> = sealed.chunks(chunk).map(|part| scope.spawn(|| open(part))).collect();
             threads.into_iter().map(join).collect()

@@ -2,6 +2,7 @@
 //! store refuses with an error that names file and offset, and touches nothing; or it opens, and everything it answers is
 //! right. Which of the two is known beforehand from the frames that are left.
 
+mod footers;
 mod repair;
 mod sample;
 

@@ -302,11 +302,11 @@ pub(crate) fn state(engine: &Engine) -> State {
     state
 }
 
-/// All files but the lock.
+/// All files but the lock, and without what repairs put aside.
 pub(crate) fn files(fs: &MemFs) -> Files {
     let mut files = Files::new();
     for entry in fs.list(Path::new(DIR)).unwrap() {
-        if entry.name == "LOCK" {
+        if entry.name == "LOCK" || !entry.is_file {
             continue;
         }
         let file = fs.open_read(&Path::new(DIR).join(&entry.name)).unwrap();
