@@ -230,6 +230,7 @@ macro_rules! __checks {
                 a_snapshot_shows_its_moment_by_every_read
                 a_snapshot_has_a_clock_that_stands_still
                 a_snapshot_has_the_namespaces_of_its_moment
+                a_namespace_between_two_snapshots_is_in_the_later_one
                 each_snapshot_has_a_moment_of_its_own
                 the_version_of_a_snapshot_is_between_its_writes_and_later_ones
                 scans_of_a_snapshot_go_both_ways

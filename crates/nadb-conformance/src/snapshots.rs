@@ -161,6 +161,24 @@ pub(crate) fn a_snapshot_has_the_namespaces_of_its_moment(s: &mut Subject) {
     assert_eq!(s.get("k").unwrap(), b"third");
 }
 
+pub(crate) fn a_namespace_between_two_snapshots_is_in_the_later_one(s: &mut Subject) {
+    s.set_in("m", "k", "v");
+    let Some((early, before)) = take_with_all(s) else { return };
+    for round in 0..3 {
+        s.set("k", "v");
+        s.set(format!("new in {round}"), "v");
+        let (late, after) = take_with_all(s).unwrap();
+        assert!(s.backend().drop_namespace(N).unwrap());
+        assert_shows(&*early, &before, &["k"]);
+        assert_shows(&*late, &after, &["none"]);
+    }
+    s.set("k", "v");
+    let (late, after) = take_with_all(s).unwrap();
+    assert!(s.backend().drop_namespace(N).unwrap());
+    drop(early);
+    assert_shows(&*late, &after, &["none"]);
+}
+
 pub(crate) fn each_snapshot_has_a_moment_of_its_own(s: &mut Subject) {
     let mut held = Vec::new();
     for i in 0..8 {

@@ -140,7 +140,8 @@ faults! {
     snapshots_forget_closing: ClosingIsForgotten => a_snapshot_ends_with_its_store;
     snapshots_forget_what_is_deleted: ForgetWhatIsDeleted => a_snapshot_shows_its_moment_by_every_read;
     snapshots_lose_dropped_namespaces: DropsReachThem =>
-        a_snapshot_has_the_namespaces_of_its_moment;
+        a_snapshot_has_the_namespaces_of_its_moment,
+        a_namespace_between_two_snapshots_is_in_the_later_one;
     snapshots_mix_up_namesakes: DropsAndNewOnesReachThem => a_snapshot_has_the_namespaces_of_its_moment;
     snapshots_name_the_namespaces_of_now: NamesAreOfNow =>
         a_snapshot_has_the_namespaces_of_its_moment,
