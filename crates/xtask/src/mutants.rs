@@ -154,15 +154,6 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-testkit",
         test: "replay_goes_on_where_the_sealed_segments_end",
         without: "Frames behind the sealed segments are taken for frames behind a gap.",
-<<<<<<< HEAD
-=======
-    },
-    Mutant {
-        guard: "view.death_before_bit",
-        package: "nadb-index",
-        test: "between_the_steps_of_a_death_an_older_view_has_the_record",
-        without: "For a moment a record is dead in a view that still has it.",
->>>>>>> h2-views
     },
     Mutant {
         guard: "inflight.waits",
