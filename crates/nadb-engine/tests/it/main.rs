@@ -3,4 +3,5 @@
 
 mod blobs;
 mod conformance;
+mod snapshots;
 mod views;
