@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use nadb_core::{Error, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_log::{RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit};
 
-use crate::keyspace::{Displaced, Keyspace, unsupported};
+use crate::keyspace::{Displaced, Keyspace, missing, unsupported};
 use crate::namespaces::Namespace;
 use crate::rebuild::{Rebuild, no_namespace};
 use crate::slot::Slot;
@@ -113,17 +113,18 @@ impl<'a> Replay<'a> {
         Ok(row.map(|row| memtable.push(&row)))
     }
 
+    /// Where the key's newest record so far stands. Rows decide which key a candidate has: no record is read, so that one that is
+    /// damaged and displaced anyway stops no opening.
     fn find(&self, record: &RecordRef<'_>, hash: KeyHash) -> Result<Option<Displaced>> {
-        let slot_of = |at: Location| self.slots.get(&at.segment).ok_or_else(|| crate::keyspace::missing(at));
-        let read = |at| slot_of(at)?.segment.read(at);
-        let found = self.keyspace.find(record.namespace, hash, record.key, read)?;
-        found
-            .map(|(at, _)| {
-                let slot = Arc::clone(slot_of(at)?);
+        for at in self.keyspace.index.candidates(hash) {
+            let slot = self.slots.get(&at.segment).ok_or_else(|| missing(at))?;
+            let is_it = slot.rows().is_key_at(at.offset, record.namespace, record.key)?;
+            if is_it || !guard::on("index.key_decides") {
                 let ordinal = slot.ordinal_of(at)?;
-                Ok(Displaced { at, slot, ordinal })
-            })
-            .transpose()
+                return Ok(Some(Displaced { at, slot: Arc::clone(slot), ordinal }));
+            }
+        }
+        Ok(None)
     }
 
     fn set_key(

@@ -133,6 +133,27 @@ impl Rows {
         }
     }
 
+    /// Whether the record at this offset is one of this key; without reading it.
+    ///
+    /// # Errors
+    /// As [`Rows::meta`].
+    pub fn is_key_at(&self, offset: u32, namespace: NamespaceId, key: &[u8]) -> Result<bool> {
+        if let Rows::Memtable(memtable) = self {
+            let is_key = |id: NamespaceId, found: &[u8]| id == namespace && found == key;
+            let ordinal = memtable.ordinal_of(offset);
+            return Ok(ordinal.is_some_and(|at| memtable.with_key(at, is_key).unwrap_or_default()));
+        }
+        for mut cursor in self.cursors(namespace, key, Direction::Forward)? {
+            while cursor.key() == Some((namespace, key)) {
+                if self.meta(cursor.ordinal())?.offset == offset {
+                    return Ok(true);
+                }
+                cursor.next()?;
+            }
+        }
+        Ok(false)
+    }
+
     /// The records that say nothing of a key, in file order.
     ///
     /// # Errors

@@ -161,16 +161,6 @@ impl Sample {
         self.records.iter().find(|record| record.file == file && (record.from..record.to).contains(&offset))
     }
 
-    /// Whether opening reads a record of a sealed segment: to replay a record that displaces it, it compares keys.
-    pub(crate) fn is_displaced_by_replay(&self, hit: &RecordAt) -> bool {
-        let mut later = self.records.iter().filter(|record| {
-            record.is_of_key()
-                && record.seq > hit.seq
-                && (record.namespace, &record.key) == (hit.namespace, &hit.key)
-        });
-        hit.kind == RecordKind::Value && later.next().is_some_and(|next| self.sealed(&next.file).is_none())
-    }
-
     /// What the store holds when its log ends at `last_seq`.
     pub(crate) fn state_at(&self, last_seq: u64) -> &State {
         &self.states.iter().rfind(|(seq, _)| *seq <= last_seq).unwrap().1
