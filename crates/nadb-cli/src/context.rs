@@ -43,6 +43,9 @@ impl Context {
                 "note: the store had not been closed; {cut} bytes of unfinished writes at the end of its log were cut off"
             ));
         }
+        for warning in &store.recovery().warnings {
+            output::complain(&format!("warning: {warning}"));
+        }
         let worked = work(&store);
         let closed = store.close();
         match (worked, closed) {

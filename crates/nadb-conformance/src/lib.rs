@@ -32,6 +32,7 @@
 //! // In tests/conformance.rs: one #[test] for each check, and one that compares the list.
 //! nadb_conformance::tests!(subject, excluded: "\
 //! flush
+//! snapshots
 //! custom merges
 //! ");
 //!
@@ -56,6 +57,7 @@ mod merges;
 mod namespaces;
 mod overwrites;
 mod report;
+mod snapshots;
 mod subject;
 mod threads;
 mod values;
@@ -223,6 +225,20 @@ macro_rules! __checks {
                 a_listing_is_of_its_own_namespace
                 many_records_come_both_ways
                 later_writes_do_not_change_a_listing_or_hardly
+            }
+            snapshots {
+                a_snapshot_shows_its_moment_by_every_read
+                a_snapshot_has_a_clock_that_stands_still
+                a_snapshot_has_the_namespaces_of_its_moment
+                a_namespace_between_two_snapshots_is_in_the_later_one
+                each_snapshot_has_a_moment_of_its_own
+                the_version_of_a_snapshot_is_between_its_writes_and_later_ones
+                scans_of_a_snapshot_go_both_ways
+                a_snapshot_stays_through_much_writing
+                writers_go_on_while_a_snapshot_is_held
+                a_snapshot_has_a_batch_whole_or_not_at_all
+                reads_of_a_snapshot_beyond_a_limit_are_refused
+                a_snapshot_ends_with_its_store
             }
             limits {
                 writes_beyond_a_limit_are_refused

@@ -35,6 +35,7 @@ pub(crate) fn optional_methods_work_or_are_refused(s: &mut Subject) {
     check(Feature::Segments, s.backend().segments().err());
     check(Feature::Verify, s.backend().verify().err());
     check(Feature::Recovery, s.backend().recovery().err());
+    check(Feature::Snapshots, s.backend().snapshot().err());
     let stats = s.backend().stats();
     if let Ok(stats) = &stats {
         assert_eq!((stats.keys, stats.namespaces), (2, 1));
@@ -70,6 +71,7 @@ pub(crate) fn a_closed_store_says_so(s: &mut Subject) {
         (Feature::Flush, backend.flush()),
         (Feature::Stats, backend.stats().map(drop)),
         (Feature::Segments, backend.segments().map(drop)),
+        (Feature::Snapshots, backend.snapshot().map(drop)),
         (Feature::Verify, backend.verify().map(drop)),
     ];
     for (feature, result) in optional {

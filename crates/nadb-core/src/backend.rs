@@ -187,8 +187,8 @@ pub trait Backend: Send + Sync + 'static {
         Err(self.capabilities().unsupported(Feature::Segments.name()))
     }
 
-    /// The store as it is now, for as long as it is held: what is written afterwards does not show in it. Optional:
-    /// [`Feature::Snapshots`].
+    /// The store as it is now, for as long as it is held: see [`BackendSnapshot`]. Taking one costs no more than a read, and
+    /// no writer waits for it. Optional: [`Feature::Snapshots`].
     ///
     /// # Errors
     /// `Unsupported`; `Unavailable`, `Closed`.

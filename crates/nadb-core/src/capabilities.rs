@@ -103,7 +103,7 @@ pub enum ScanConsistency {
     /// Perhaps some of them. A record that nobody touches is there exactly once.
     #[default]
     Weak,
-    /// None: which keys it has was settled when it began.
+    /// None: it shows one moment, that at which it began; keys, values and what had expired.
     Settled,
 }
 

@@ -7,10 +7,36 @@ use crate::{Entry, Listing, Metadata, Result, ScanRequest, Value};
 /// The store as it was when the snapshot was taken: every method answers as the store's own would have answered then, also
 /// for what has been overwritten, deleted or dropped, or has expired, since. Writes go on meanwhile and do not show.
 ///
-/// It ends when it is dropped; listings of it go on. After the store's end every method answers `Closed`. Methods that a
-/// later version adds have a default, as those of [`Backend`](crate::Backend).
+/// - **Batches** are in it whole or not at all.
+/// - **Time** stands still in it: what had expired when it was taken is absent, and nothing expires afterwards.
+/// - **Namespaces** are those that there were. One that was dropped and made again since has its old records.
+/// - **Input** beyond a limit is refused as by [`Backend::get`](crate::Backend::get).
+/// - **Its end** is when it is dropped; listings of it go on. After the store's end every method but `version` answers
+///   `Closed`.
+///
+/// Methods that a later version adds have a default, as those of [`Backend`](crate::Backend).
+///
+/// ```
+/// use nadb_core::{Backend, Result, ScanRequest};
+///
+/// /// How many keys of a namespace were made and how many deleted while `work` ran.
+/// fn difference(store: &dyn Backend, namespace: &str, work: impl FnOnce() -> Result<()>) -> Result<(usize, usize)> {
+///     let before = store.snapshot()?;
+///     work()?;
+///     let after = store.snapshot()?;
+///     let (mut made, mut deleted) = (0, 0);
+///     for entry in after.scan(namespace, ScanRequest::all())? {
+///         made += usize::from(!before.contains(namespace, &entry?.key)?);
+///     }
+///     for entry in before.scan(namespace, ScanRequest::all())? {
+///         deleted += usize::from(!after.contains(namespace, &entry?.key)?);
+///     }
+///     Ok((made, deleted))
+/// }
+/// ```
 pub trait BackendSnapshot: Send + Sync + 'static {
-    /// The version of the newest write that it shows.
+    /// The version of the newest write that it shows: no record of it has a higher one, and every later write gets a
+    /// higher one. 0 where nothing was written yet. Also after the store's end.
     fn version(&self) -> u64;
 
     /// The value that a key had.

@@ -36,7 +36,7 @@ pub(crate) fn check_directory(dir: &Path, entries: &[DirEntry], create: bool) ->
             ErrorKind::Corruption,
             format!(
                 "segment file {} stands in a directory without a {MANIFEST} file; nothing was touched: \
-                 restore the manifest from a backup",
+                 restore the manifest from a backup, or let `nadb repair` make it anew from the segments",
                 segment.name
             ),
         )

@@ -379,7 +379,8 @@ impl<P: Send> Log<P> {
         let mut counts = ScanCounts::default();
         for segment in segments {
             recovery::check_header(&segment, segment.bytes(), store)?;
-            replay_again(&segment, &mut counts, on_record)?;
+            let last_seq = replay_again(&segment, &mut counts, on_record)?;
+            segment.check_last_seq(last_seq)?;
             if let Some(extent) = segment.extent() {
                 Arc::new(read_footer(&segment, extent)?).check_all()?;
             }

@@ -19,7 +19,7 @@ use crate::names::{MANIFEST, parse_segment, segment_path};
 use crate::record::RecordRef;
 use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
 use crate::rows::Rows;
-use crate::seal::{open_footers, read_footer};
+use crate::seal::open_footers;
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
 
 /// Receives every record that is replayed, in sequence order, and the segment that it stands in.
@@ -208,7 +208,12 @@ fn recover(
 }
 
 /// Segment files that the manifest does not name: left by a crash before they were named, or after they were forgotten.
-fn orphans(fs: &dyn Fs, dir: &Path, manifest: &Manifest, entries: &[DirEntry]) -> Result<Vec<SegmentId>> {
+pub(crate) fn orphans(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+    entries: &[DirEntry],
+) -> Result<Vec<SegmentId>> {
     let mut orphans: Vec<SegmentId> = entries.iter().filter_map(|entry| parse_segment(&entry.name)).collect();
     orphans.retain(|id| !manifest.segments.iter().any(|named| named.id == *id));
     orphans.sort_unstable();
@@ -232,7 +237,11 @@ fn orphans(fs: &dyn Fs, dir: &Path, manifest: &Manifest, entries: &[DirEntry]) -
     Ok(orphans)
 }
 
-fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<(Arc<Segment>, u64)>> {
+pub(crate) fn open_segments(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+) -> Result<Vec<(Arc<Segment>, u64)>> {
     let open = |named: &crate::NamedSegment| {
         let path = segment_path(dir, named.id);
         let file = fs.open_write(&path).map_err(|e| match e.kind() {
@@ -280,31 +289,6 @@ pub(crate) fn check_header(segment: &Segment, len: u64, store: StoreId) -> Resul
 
 pub(crate) fn hex(id: StoreId) -> String {
     id.0.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What opening would find under this manifest; reads only.
-///
-/// # Errors
-/// What opening would refuse the store for.
-pub(crate) fn check(
-    fs: &dyn Fs,
-    dir: &Path,
-    manifest: &Manifest,
-    entries: &[DirEntry],
-    visit: &mut dyn Visit,
-) -> Result<Replayed> {
-    orphans(fs, dir, manifest, entries)?;
-    let mut segments = open_segments(fs, dir, manifest)?;
-    for (segment, len) in &mut segments {
-        if let Some(extent) = segment.extent() {
-            Arc::new(read_footer(segment, extent)?).check_all()?;
-            // Every record is to be looked at, as if there were no footer.
-            *len = u64::from(extent.frames_end);
-        }
-    }
-    let replayed = replay(manifest, Vec::new(), segments, visit)?;
-    check_nothing_durable_is_missing(dir, &replayed)?;
-    Ok(replayed)
 }
 
 /// Follows the frames of `segments` from where the sealed ones end.
@@ -356,7 +340,7 @@ pub(crate) fn replay(
 }
 
 /// A replay that ends below what was durable has met rot, not a torn tail.
-fn check_nothing_durable_is_missing(dir: &Path, replayed: &Replayed) -> Result<()> {
+pub(crate) fn check_nothing_durable_is_missing(dir: &Path, replayed: &Replayed) -> Result<()> {
     let Replayed { last_seq, durable_upto, .. } = replayed;
     if last_seq >= durable_upto {
         return Ok(());

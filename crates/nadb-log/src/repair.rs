@@ -1,4 +1,4 @@
-//! Repair: saves everything whose checksum holds out of a store that does not open, and leaves one that does.
+//! Repair: saves everything whose checksum holds out of a store that is damaged, and leaves one that opens and verifies.
 //!
 //! What it promises: nothing of the originals is changed before a copy of them is durable in a folder of its own; a crash at
 //! any moment leaves the original store or the repaired one; salvaged records keep their numbers; nothing that an
@@ -9,7 +9,9 @@
 //! ([`output`]).
 
 mod aside;
+mod check;
 mod examine;
+mod footers;
 mod losses;
 mod names;
 mod output;
@@ -17,26 +19,25 @@ mod report;
 mod scan;
 mod sources;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use nadb_core::limits::SEQ_MAX;
-use nadb_core::{Error, ErrorKind, Location, NamespaceId, Result, SegmentId, Seq};
+use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq};
 use nadb_vfs::{DirEntry, Fs};
 
 use self::aside::Aside;
+use self::check::{BadFooter, Namespaces, check};
 use self::losses::{AllLost, count_numbers, examine_all, name_losses, used, wanted};
 use self::names::Settled;
 use self::output::{Output, Written, salvage};
 use self::scan::{Scan, scan};
-use self::sources::Sources;
+use self::sources::{Source, Sources};
 use crate::cut::JUMP;
 use crate::directory;
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::{MANIFEST, parse_segment, segment_path};
-use crate::record::{RecordKind, RecordRef};
-use crate::recovery::{self, Replayed, SealedSegment, Visit, is_pristine};
+use crate::recovery::{self, Replayed, is_pristine};
 use crate::segment::{SEGMENT_HEADER, Segment};
 
 pub use self::report::{
@@ -48,7 +49,8 @@ pub use self::report::{
 /// without a write that was kept can have given.
 const JUMP_UNKNOWN: u64 = 1 << 44;
 
-/// Repairs the store in `dir`, or says what there is to repair. A store that opens is left as it is.
+/// Repairs the store in `dir`, or says what there is to repair. A store that opens, and of which every record and footer is
+/// whole, is left as it is.
 ///
 /// # Errors
 /// `Locked`; `InvalidInput` for a directory that is no store; `Version`; `NoSpace`, `ReadOnly` and `Io`, also for a medium
@@ -66,18 +68,22 @@ pub fn repair(fs: &dyn Fs, dir: &Path, options: &RepairOptions) -> Result<Repair
         ..RepairReport::default()
     };
     if sources.found == ManifestFound::Whole
-        && let Some(replayed) = opens(fs, dir, &sources.manifest, &entries)?
+        && let Some(checked) = check(fs, dir, &sources.manifest, &entries)?
     {
-        report.records_kept = replayed.counts.records;
-        report.torn_bytes = torn_bytes(&replayed);
+        report.records_kept = checked.records;
+        report.torn_bytes = torn_bytes(&checked.replayed);
+        if !checked.footers.is_empty() {
+            let repair = Repair { fs, dir, options, entries: &entries };
+            repair.rebuild_footers(sources, &checked.footers, &mut report)?;
+        }
         return Ok(report);
     }
     report.damage = std::mem::take(&mut sources.damage);
     report.notes = std::mem::take(&mut sources.notes);
     let repair = Repair { fs, dir, options, entries: &entries };
     match repair.rebuilt_manifest(&sources)? {
-        Some((manifest, replayed)) => {
-            report.records_kept = replayed.counts.records;
+        Some((manifest, records)) => {
+            report.records_kept = records;
             report.outcome = RepairOutcome::ManifestRebuilt;
             repair.replace_manifest(&sources, &manifest, &mut report)?;
         }
@@ -98,62 +104,19 @@ fn check_is_store(dir: &Path, entries: &[DirEntry]) -> Result<()> {
     Err(directory::no_store(dir, "it has neither a manifest nor segments"))
 }
 
-/// What opening would find; `None` where it would refuse the store as damaged.
-fn opens(fs: &dyn Fs, dir: &Path, manifest: &Manifest, entries: &[DirEntry]) -> Result<Option<Replayed>> {
-    match recovery::check(fs, dir, manifest, entries, &mut Check::default()) {
-        Ok(replayed) => Ok(Some(replayed)),
-        // Files that truly are of another version were refused before.
-        Err(error) if matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Version) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn torn_bytes(replayed: &Replayed) -> u64 {
     let tail = replayed.chain.last().map_or(0, |(_, len, end)| len.saturating_sub(u64::from(end.offset)));
     let others = replayed.others.iter().map(|(_, len)| len.saturating_sub(u64::from(SEGMENT_HEADER)));
     tail + others.sum::<u64>()
 }
 
-fn is_whole(replayed: &Replayed) -> bool {
-    replayed.chain.last().is_none_or(|(_, _, end)| end.why.is_none())
+/// Whether nothing stands behind the last frame, unless it is a footer of `sources`.
+fn is_whole(replayed: &Replayed, sources: &[Source]) -> bool {
+    let is_footer = |segment: &Segment, at: u32| {
+        sources.iter().any(|source| source.segment.id == segment.id && source.footer_at == Some(at))
+    };
+    replayed.chain.last().is_none_or(|(segment, _, end)| end.why.is_none() || is_footer(segment, end.offset))
         && replayed.others.iter().all(|(_, len)| is_pristine(*len))
-}
-
-/// Sees that every record has its namespace.
-#[derive(Default)]
-struct Check {
-    must_have_namespaces: bool,
-    namespaces: BTreeSet<NamespaceId>,
-}
-
-impl Visit for Check {
-    fn begin(&mut self, _hash_seed: u64) {}
-
-    fn sealed(&mut self, _segments: &[SealedSegment]) -> Result<()> {
-        // Repair looks at every record, whatever footers say.
-        Ok(())
-    }
-
-    fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
-        match record.kind {
-            RecordKind::NamespaceCreate => {
-                self.namespaces.insert(record.namespace);
-            }
-            RecordKind::NamespaceDrop => {
-                self.namespaces.remove(&record.namespace);
-            }
-            RecordKind::Value | RecordKind::Tombstone
-                if self.must_have_namespaces && !self.namespaces.contains(&record.namespace) =>
-            {
-                return Err(segment.corruption(
-                    u64::from(at.offset),
-                    format!("namespace {} does not exist there", record.namespace),
-                ));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 struct Repair<'a> {
@@ -164,22 +127,48 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// A manifest that makes the store open as it is, where only the manifest was missing, damaged or old.
-    fn rebuilt_manifest(&self, sources: &Sources) -> Result<Option<(Manifest, Replayed)>> {
+    /// A manifest that makes the store open as it is, where only the manifest was missing, damaged or old; and how many
+    /// records it then has.
+    fn rebuilt_manifest(&self, sources: &Sources) -> Result<Option<(Manifest, u64)>> {
         if sources.found == ManifestFound::Whole {
             return Ok(None);
         }
         let mut manifest = sources.manifest.clone();
         manifest.generation += 1;
         manifest.next_segment = sources.next_segment;
-        let Some(replayed) = opens(self.fs, self.dir, &manifest, self.entries)? else { return Ok(None) };
-        if !is_whole(&replayed) {
+        let Some(checked) = check(self.fs, self.dir, &manifest, self.entries)? else { return Ok(None) };
+        if !is_whole(&checked.replayed, &sources.segments) {
             return Ok(None);
         }
         if manifest.clean.is_none() {
-            manifest.jump_base = self.jump_base(sources, replayed.last_seq)?;
+            manifest.jump_base = self.jump_base(sources, checked.replayed.last_seq)?;
         }
-        Ok(Some((manifest, replayed)))
+        Ok(Some((manifest, checked.records)))
+    }
+
+    /// Makes footers anew whose segments are whole, with those segments copied aside.
+    fn rebuild_footers(
+        &self,
+        sources: Sources,
+        footers: &[BadFooter],
+        report: &mut RepairReport,
+    ) -> Result<()> {
+        report.outcome = RepairOutcome::FootersRebuilt;
+        report.damage = footers.iter().map(BadFooter::damage).collect();
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let mut aside = Aside::create(self.fs, self.dir, self.entries)?;
+        report.aside = Some(aside.path.clone());
+        let copied = self.copy_manifest(&sources, &mut aside).and_then(|()| {
+            footers.iter().try_for_each(|footer| aside.copy(footer.segment.path()))?;
+            aside.finish(report)
+        });
+        if let Err(error) = copied {
+            aside.discard();
+            return Err(error);
+        }
+        footers::rebuild_footers(self.fs, self.dir, sources.manifest, footers)
     }
 
     fn replace_manifest(
@@ -229,6 +218,9 @@ impl Repair<'_> {
     /// Writes what can be salvaged into new segments and puts them in the place of the old ones.
     fn rewrite(&self, mut sources: Sources, report: &mut RepairReport) -> Result<()> {
         report.outcome = RepairOutcome::Rewritten;
+        for source in &sources.segments {
+            report.damage.extend(footers::damage(source)?);
+        }
         let mut scan = scan(std::mem::take(&mut sources.segments), sources.manifest.durable_upto)?;
         let lost = examine_all(&mut scan, report)?;
         let is_empty = scan.segments.iter().all(|scanned| scanned.pieces.is_empty());
@@ -324,11 +316,11 @@ impl Repair<'_> {
             ..*old
         };
         let segments = output.written.iter().map(|w| (Arc::clone(&w.segment), u64::from(w.len))).collect();
-        let mut check = Check { must_have_namespaces: true, ..Check::default() };
-        let replayed = recovery::replay(&manifest, Vec::new(), segments, &mut check)?;
+        let mut namespaces = Namespaces::must_exist();
+        let replayed = recovery::replay(&manifest, Vec::new(), segments, &mut namespaces)?;
         let records = report.records_kept + settled.made_up.len() as u64;
         let found = (replayed.last_seq, replayed.counts.records, replayed.chain.len());
-        if found != (output.last_seq, records, output.written.len()) || !is_whole(&replayed) {
+        if found != (output.last_seq, records, output.written.len()) || !is_whole(&replayed, &[]) {
             return Err(Error::new(
                 ErrorKind::Corruption,
                 format!(

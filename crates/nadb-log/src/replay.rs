@@ -137,8 +137,8 @@ pub(crate) fn replay_segment(
     Ok(end)
 }
 
-/// Reads all frames of a segment again, by positioned reads, up to where they end now; every checksum must hold. A spare has
-/// none. The segment's own counts stay as they are.
+/// Reads all frames of a segment again, by positioned reads, up to where they end now; every checksum must hold. Gives the
+/// last number up to there, 0 for a spare. The segment's own counts stay as they are.
 ///
 /// # Errors
 /// `Corruption` with file and offset, `Io`, and whatever `on_record` answers.
@@ -146,10 +146,16 @@ pub(crate) fn replay_again(
     segment: &Arc<Segment>,
     counts: &mut ScanCounts,
     on_record: &mut OnRecord<'_>,
-) -> Result<()> {
+) -> Result<Seq> {
     let len = segment.bytes();
     if len == u64::from(SEGMENT_HEADER) {
-        return Ok(());
+        return Ok(Seq(0));
+    }
+    let file_len = segment.file.len().map_err(|e| segment.io("reading a segment", e))?;
+    if file_len < len {
+        return Err(
+            segment.corruption(file_len, format!("the file has {file_len} bytes, its frames take {len}"))
+        );
     }
     let opening = read_opening(segment, len)?
         .ok_or_else(|| segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify"))?;
@@ -157,7 +163,7 @@ pub(crate) fn replay_again(
     let end = replay_segment(&Arc::new(copy), len, &opening, counts, on_record)?;
     match end.why {
         Some(why) => Err(segment.corruption(u64::from(end.offset), why)),
-        None => Ok(()),
+        None => Ok(end.last_seq),
     }
 }
 

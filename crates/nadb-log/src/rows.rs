@@ -69,10 +69,11 @@ impl Rows {
     /// Reads the frames of a segment again, by positioned reads, and makes its rows of them.
     ///
     /// # Errors
-    /// `Corruption` where a frame does not verify; `Io`.
+    /// `Corruption` where a frame does not verify, or a sealed segment does not end with the number that the manifest says;
+    /// `Io`.
     pub fn rebuild(segment: &Arc<Segment>) -> Result<Rows> {
         let memtable = Memtable::new();
-        replay_again(segment, &mut ScanCounts::default(), &mut |record, at, _| {
+        let last_seq = replay_again(segment, &mut ScanCounts::default(), &mut |record, at, _| {
             if let Some(row) = Row::of(record, at.offset) {
                 memtable.push(&row);
             } else if let Some(row) = SystemRow::of(record, at.offset) {
@@ -80,6 +81,7 @@ impl Rows {
             }
             Ok(())
         })?;
+        segment.check_last_seq(last_seq)?;
         Ok(Rows::Memtable(Arc::new(memtable)))
     }
 

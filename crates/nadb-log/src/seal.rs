@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, Result, guard};
 use nadb_vfs::Mapping;
 
-use crate::footer::{Footer, FooterBuilder};
+use crate::footer::{FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
 use crate::log::{Log, ReadMode};
 use crate::manifest::SealedExtent;
 use crate::memtable::Memtable;
@@ -19,6 +19,10 @@ use crate::segment::{SEGMENT_HEADER, Segment};
 
 /// Footers are opened by at most this many threads.
 const THREADS_MAX: usize = 8;
+/// Below so many bytes of footers one thread is quicker than several.
+const THREADED_BYTES: u64 = 256 << 10;
+/// A footer's version stands so many bytes before its end.
+const VERSION_BEFORE_END: u64 = 12;
 
 impl<P: Send> Log<P> {
     /// The oldest segment that is full and not sealed yet.
@@ -98,7 +102,7 @@ impl<P: Send> Log<P> {
 }
 
 /// The footer of a segment whose frames end at `at`.
-fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<Vec<u8>> {
+pub(crate) fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<Vec<u8>> {
     let mut builder = FooterBuilder::new();
     let mut rows = memtable.in_key_order();
     while let Some((namespace, key, ordinal)) = rows.next() {
@@ -117,8 +121,7 @@ fn open_footer(segment: &Segment, extent: SealedExtent, mode: ReadMode) -> Resul
         segment.file.map(u64::from(extent.file_len)).map_err(|e| segment.io("mapping a segment", e))?;
     let range = extent.frames_end as usize..extent.file_len as usize;
     let bytes = mapping.slice(range).unwrap_or_default();
-    let footer = Footer::open(bytes, segment.uid, extent.frames_end, &segment.path)?;
-    Ok((footer, Some(mapping)))
+    open_bytes(bytes, segment, extent.frames_end).map(|footer| (footer, Some(mapping)))
 }
 
 fn is_mapped(segment: &Segment, mode: ReadMode) -> bool {
@@ -133,7 +136,43 @@ pub(crate) fn read_footer(segment: &Segment, extent: SealedExtent) -> Result<Foo
         .file
         .read_exact_at(&mut bytes, u64::from(extent.frames_end))
         .map_err(|e| segment.io("reading a footer", e).with_offset(u64::from(extent.frames_end)))?;
-    Footer::open(Bytes::from(bytes), segment.uid, extent.frames_end, &segment.path)
+    open_bytes(Bytes::from(bytes), segment, extent.frames_end)
+}
+
+/// Opens the footer whose bytes, exactly, stand at `at`.
+fn open_bytes(bytes: Bytes, segment: &Segment, at: u32) -> Result<Footer> {
+    let version_at = (u64::from(at) + bytes.len() as u64).saturating_sub(VERSION_BEFORE_END);
+    Footer::open(bytes, segment.uid, at, &segment.path).map_err(|error| match error.kind() {
+        // Manifest and segment are of this build's version, and both are older than the footer.
+        ErrorKind::Version if error.offset() == Some(version_at) => segment
+            .corruption(version_at, "the footer says that it has another format version than its segment"),
+        _ => error,
+    })
+}
+
+/// Where the footer begins with which the file of `len` bytes ends, if that is one and of this segment: for when no manifest
+/// says so. Its blocks are not looked at.
+///
+/// # Errors
+/// `Version` for a footer that needs another build, and `Io`.
+pub(crate) fn find_footer(segment: &Segment, len: u64) -> Result<Option<u32>> {
+    let room = len.saturating_sub(u64::from(SEGMENT_HEADER));
+    let read = |bytes: usize| {
+        let (mut tail, at) = (vec![0; bytes], len - bytes as u64);
+        let read = segment.file.read_exact_at(&mut tail, at);
+        read.map(|()| tail).map_err(|e| segment.io("reading a footer", e).with_offset(at))
+    };
+    if room < u64::from(FOOTER_TRAILER) {
+        return Ok(None);
+    }
+    let claimed = footer_bytes(&read(FOOTER_TRAILER as usize)?).filter(|bytes| u64::from(*bytes) < room);
+    let Some(bytes) = claimed else { return Ok(None) };
+    let Ok(at) = u32::try_from(len - u64::from(bytes)) else { return Ok(None) };
+    match open_bytes(Bytes::from(read(bytes as usize)?), segment, at) {
+        Ok(_) => Ok(Some(at)),
+        Err(error) if error.kind() == ErrorKind::Corruption => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn check_len(segment: &Segment, extent: SealedExtent) -> Result<()> {
@@ -153,14 +192,16 @@ pub(crate) fn open_footers(
     sealed: Vec<(Arc<Segment>, u64)>,
     mode: ReadMode,
 ) -> Result<(Vec<SealedSegment>, Vec<String>)> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
-    let chunk = sealed.len().div_ceil(threads).max(1);
+    let extents = sealed.iter().filter_map(|(segment, _)| segment.extent());
+    let bytes: u64 = extents.map(|extent| u64::from(extent.file_len - extent.frames_end)).sum();
     let open = |part: &[(Arc<Segment>, u64)]| -> Result<Vec<_>> {
         part.iter().map(|(segment, _)| open_or_rebuild(segment, mode)).collect()
     };
-    let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 {
+    let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 || bytes < THREADED_BYTES {
         vec![open(&sealed)]
     } else {
+        let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
+        let chunk = sealed.len().div_ceil(threads).max(1);
         thread::scope(|scope| {
             let threads: Vec<_> = sealed.chunks(chunk).map(|part| scope.spawn(|| open(part))).collect();
             threads.into_iter().map(join).collect()
@@ -196,7 +237,7 @@ fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegm
             (Rows::Footer(Arc::new(footer)), None)
         }
         Err(error) if error.kind() == ErrorKind::Corruption => {
-            let rows = Rows::rebuild(segment)?;
+            let rows = Rows::rebuild(segment).map_err(|e| neither(e, &error))?;
             let warning =
                 format!("{error}; the footer was built again in memory from the records, which are whole");
             (rows, Some(warning))
@@ -205,4 +246,15 @@ fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegm
     };
     segment.add_rows(&rows)?;
     Ok((SealedSegment { segment: Arc::clone(segment), rows }, warning))
+}
+
+/// The error for a segment whose records do not verify, nor does the footer that would do without them.
+fn neither(records: Error, footer: &Error) -> Error {
+    if records.kind() != ErrorKind::Corruption {
+        return records;
+    }
+    records.with_context(&format!(
+        "neither records nor footer of a sealed segment are whole, and nothing was changed; `nadb repair` saves what can \
+         be read ({footer})"
+    ))
 }

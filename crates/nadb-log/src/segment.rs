@@ -156,6 +156,17 @@ impl Segment {
         self.sealed.get().copied()
     }
 
+    /// Whether its frames, read again up to number `last`, are those that were sealed.
+    pub(crate) fn check_last_seq(&self, last: Seq) -> Result<()> {
+        match self.extent() {
+            Some(extent) if extent.last_seq != last => Err(self.corruption(
+                u64::from(extent.frames_end),
+                format!("the segment ends with number {last}, the manifest says {}", extent.last_seq),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it is sealed: it has a footer that the manifest vouches for, and never changes.
     #[must_use]
     pub fn is_sealed(&self) -> bool {

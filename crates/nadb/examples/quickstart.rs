@@ -31,9 +31,16 @@ fn main() -> Result<()> {
     let repo = store.namespace("repository")?;
     println!("opened a store in {}", dir.display());
 
+    let before = store.snapshot()?.namespace("repository")?;
     timed("wrote every file as a record with tags and a lifetime of a week", files.len(), bytes, || {
         import(&store, &repo, &files)
     })?;
+    println!(
+        "a snapshot from before has {} records, the store {}",
+        before.iter()?.count(),
+        repo.iter()?.count()
+    );
+    drop(before);
     timed("read every record and compared it byte for byte", files.len(), bytes, || compare(&repo, &files))?;
 
     let manifest = repo.get_entry("Cargo.toml")?.ok_or("Cargo.toml is gone")?.metadata;

@@ -15,6 +15,7 @@
 //! ```
 
 pub use nadb_core::{
-    Action, Backend, BatchAtomicity, Capabilities, ClockSource, Condition, ExpiryUpdate, Feature, Listing,
-    Merge, MergeKind, Operation, Put, ScanConsistency, ScanRequest, TagsUpdate, WriteBatch, WriteOptions,
+    Action, Backend, BackendSnapshot, BatchAtomicity, Capabilities, ClockSource, Condition, ExpiryUpdate,
+    Feature, Listing, Merge, MergeKind, Operation, Put, ScanConsistency, ScanRequest, TagsUpdate, WriteBatch,
+    WriteOptions,
 };

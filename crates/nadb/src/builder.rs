@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::{Compression, Durability, Error, Result};
-use nadb_engine::{Engine, Options};
+use nadb_engine::{Engine, Options, ReadMode};
 use nadb_vfs::RealFs;
 
 use crate::Store;
@@ -71,6 +71,32 @@ impl StoreBuilder {
     /// kill can take; above zero, default 100 ms.
     pub fn flush_interval(mut self, interval: Duration) -> StoreBuilder {
         self.options.flush_interval = interval;
+        self
+    }
+
+    /// Whether sealed segments are read by calls to the operating system in place of mapped memory; default false.
+    ///
+    /// Mapped, a read is as fast as memory where the operating system has the page, and copies nothing. But a page that
+    /// cannot be had then is no error that can be returned: on Unix the process gets the signal SIGBUS, which ends it unless
+    /// it is caught. That happens when the medium fails, when a file system over a network goes away, and when somebody
+    /// shortens a segment while the store is open. With positioned reads each of these is an error of kind `Io` or
+    /// `Corruption` from the read that met it. Each read of a record is a system call and a copy then, and the footers of all
+    /// sealed segments are held in memory. Choose it where a process must outlive its disk, and on network file systems.
+    ///
+    /// What is in the files does not depend on it: it may differ at every opening.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).positioned_reads(true).open()?;
+    /// store.namespace("users")?.set("k", "v")?;
+    /// assert_eq!(store.namespace("users")?.get("k")?.unwrap(), b"v");
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn positioned_reads(mut self, positioned: bool) -> StoreBuilder {
+        self.options.read_mode = if positioned { ReadMode::Positioned } else { ReadMode::Mapped };
         self
     }
 

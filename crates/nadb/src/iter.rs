@@ -5,9 +5,14 @@ use nadb_core::{Entry, Listing, Result};
 /// The records of a range of keys, in order; reverse it with [`Iterator::rev`].
 ///
 /// Made by [`Namespace::iter`](crate::Namespace::iter), [`prefix`](crate::Namespace::prefix) and
-/// [`range`](crate::Namespace::range), which settle which records it has: later writes do not change them. It owns what it
-/// needs, may go to another thread, and hinders no writer. An item is an error when its record is damaged or the store
-/// was closed; going on is allowed.
+/// [`range`](crate::Namespace::range), and by those of a [`SnapshotNamespace`](crate::SnapshotNamespace). Which records it
+/// has, and which values, was settled at one moment, when it was made: later writes, deletes and expiries do not change it,
+/// and a batch is in it whole or not at all. (On a backend whose
+/// [`ScanConsistency`](crate::backend::ScanConsistency) is `Weak` it may show some of what is written meanwhile.)
+///
+/// It owns what it needs, may go to another thread, and hinders no writer; while it is held the store remembers what is
+/// overwritten, as for a [`Snapshot`](crate::Snapshot). An item is an error when its record is damaged or the store was
+/// closed; going on is allowed. It does not keep the store open.
 ///
 /// ```
 /// use nadb::Store;

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Where to look: [`Store`] opens, closes and reports; [`Namespace`] reads and writes; [`Batch`] writes several keys, also
-//! of several namespaces, atomically; [`Durability`] says what an acknowledgement is worth; [`ErrorKind`] says what can go
+//! of several namespaces, atomically; [`Snapshot`] reads all of them as of one moment; [`Durability`] says what an acknowledgement is worth; [`ErrorKind`] says what can go
 //! wrong; [`limits`] has the bounds. The API blocks; all of it may be called from any number of threads.
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ mod range;
 mod remove;
 mod repair;
 mod settings;
+mod snapshot;
 mod store;
 mod stream;
 
@@ -59,6 +60,7 @@ pub use put::PutBuilder;
 pub use range::KeyRange;
 pub use remove::RemoveBuilder;
 pub use repair::{plan_repair, repair};
+pub use snapshot::{Snapshot, SnapshotNamespace};
 pub use store::Store;
 pub use stream::{ValueReader, ValueWriter};
 

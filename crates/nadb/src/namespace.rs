@@ -286,8 +286,8 @@ impl Namespace {
         Ok(self.write_all(operations)?.iter().map(written).collect())
     }
 
-    /// The values of several keys, in the order of the keys. Each is read for itself: a write in between may be seen by
-    /// the later ones only.
+    /// The values of several keys, in the order of the keys. All are of one moment where the backend has snapshots, as the
+    /// engine does: of a batch that is written meanwhile it shows all or nothing. On other backends each is read for itself.
     ///
     /// # Errors
     /// As [`get`](Namespace::get).
@@ -324,7 +324,8 @@ impl Namespace {
         Ok(self.write_all(operations)?.iter().map(|outcome| outcome.existed).collect())
     }
 
-    /// Whether each of several keys is there, in the order of the keys; each is looked up for itself.
+    /// Whether each of several keys is there, in the order of the keys. Each is looked up for itself; a
+    /// [`Snapshot`](crate::Snapshot) looks all of them up at one moment.
     ///
     /// # Errors
     /// As [`contains`](Namespace::contains).

@@ -10,7 +10,7 @@ use nadb_core::{
 use nadb_engine::{Engine, Options};
 use nadb_vfs::MemFs;
 
-use crate::{Batch, Namespace, StoreBuilder};
+use crate::{Batch, Namespace, Snapshot, StoreBuilder};
 
 /// An open store. A handle: cheap to clone, free to send and share between threads; all clones are the same store.
 ///
@@ -180,6 +180,25 @@ impl Store {
         Batch::new(Arc::clone(&self.backend))
     }
 
+    /// The whole store as it is now, to be read as often as needed while writes go on: see [`Snapshot`].
+    ///
+    /// # Errors
+    /// `Closed`; `Unsupported` on a backend without [`Feature::Snapshots`](crate::backend::Feature::Snapshots).
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let accounts = store.namespace("accounts")?;
+    /// accounts.set_many([("alice", "90"), ("bob", "110")])?;
+    /// let books = store.snapshot()?.namespace("accounts")?;
+    /// accounts.set_many([("alice", "0"), ("bob", "200")])?;
+    /// assert_eq!(books.get("alice")?.unwrap(), b"90");
+    /// assert_eq!(books.get("bob")?.unwrap(), b"110");
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(&self.backend)
+    }
+
     /// Makes everything that is visible durable: when it returns, nothing that was written or read before can be lost.
     ///
     /// # Errors
@@ -244,8 +263,8 @@ impl Store {
         self.backend.verify()
     }
 
-    /// What opening found: whether the store is new, was closed in order, and what was cut off after a crash. All zero on a
-    /// backend that recovers nothing.
+    /// What opening found: whether the store is new, was closed in order, what was cut off after a crash, and in `warnings`
+    /// what is damaged and was made up for. All zero on a backend that recovers nothing.
     ///
     /// ```
     /// let store = nadb::Store::memory()?;

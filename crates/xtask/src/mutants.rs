@@ -132,6 +132,12 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "Frames that an earlier failed sync left in the cache count as durable and are not on the disk.",
     },
     Mutant {
+        guard: "view.death_before_bit",
+        package: "nadb-index",
+        test: "between_the_steps_of_a_death_an_older_view_has_the_record",
+        without: "For a moment a record is dead in a view that still has it.",
+    },
+    Mutant {
         guard: "seal.oldest_first",
         package: "nadb-testkit",
         test: "segments_are_sealed_in_their_order",
@@ -148,12 +154,6 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-testkit",
         test: "replay_goes_on_where_the_sealed_segments_end",
         without: "Frames behind the sealed segments are taken for frames behind a gap.",
-    },
-    Mutant {
-        guard: "view.death_before_bit",
-        package: "nadb-index",
-        test: "between_the_steps_of_a_death_an_older_view_has_the_record",
-        without: "For a moment a record is dead in a view that still has it.",
     },
     Mutant {
         guard: "inflight.waits",

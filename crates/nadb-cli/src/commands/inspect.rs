@@ -13,10 +13,22 @@ Examples:
   nadb inspect
   nadb --json inspect
 
-LIVE counts records that are the newest of their keys, DEAD the others: overwritten, deleted, or marking a deletion.";
+A segment is a spare, then active, then full, and for good sealed: its FOOTER says what is in it. LIVE counts records that
+are the newest of their keys, DEAD the others: overwritten, deleted, or marking a deletion.";
 
-const HEADINGS: [&str; 10] =
-    ["SEGMENT", "STATE", "RECORDS", "LIVE", "DEAD", "BYTES", "LIVE BYTES", "DEAD %", "SEQUENCE", "FILE"];
+const HEADINGS: [&str; 11] = [
+    "SEGMENT",
+    "STATE",
+    "RECORDS",
+    "LIVE",
+    "DEAD",
+    "BYTES",
+    "LIVE BYTES",
+    "DEAD %",
+    "FOOTER",
+    "SEQUENCE",
+    "FILE",
+];
 
 /// Print the segments of the log
 #[derive(Debug, Args)]
@@ -35,7 +47,7 @@ impl Inspect {
         } else {
             let mut rows = vec![HEADINGS.map(str::to_owned).to_vec()];
             rows.extend(segments.iter().map(row));
-            out.bytes(table::render(&rows, &[0, 2, 3, 4, 5, 6, 7]).as_bytes())?;
+            out.bytes(table::render(&rows, &[0, 2, 3, 4, 5, 6, 7, 8]).as_bytes())?;
         }
         out.finish()
     }
@@ -50,6 +62,7 @@ fn fields(segment: &SegmentInfo) -> Fields {
         .with("dead_records", segment.dead_records())
         .with("bytes", segment.bytes)
         .with("live_bytes", segment.live_bytes)
+        .with("footer_bytes", segment.footer_bytes)
         .with("first_seq", segment.first_seq)
         .with("last_seq", segment.last_seq)
         .with("file", segment.path.display().to_string())
@@ -64,6 +77,10 @@ fn row(segment: &SegmentInfo) -> Vec<String> {
         0 => "-".to_owned(),
         _ => format!("{:.1}", segment.dead_share() * 100.0),
     };
+    let footer = match segment.footer_bytes {
+        0 => "-".to_owned(),
+        bytes => bytes.to_string(),
+    };
     let file = segment.path.file_name().unwrap_or(segment.path.as_os_str());
     vec![
         segment.id.to_string(),
@@ -74,6 +91,7 @@ fn row(segment: &SegmentInfo) -> Vec<String> {
         segment.bytes.to_string(),
         segment.live_bytes.to_string(),
         dead,
+        footer,
         sequence,
         file.display().to_string(),
     ]
@@ -84,6 +102,7 @@ fn state(state: SegmentState) -> &'static str {
         SegmentState::Spare => "spare",
         SegmentState::Active => "active",
         SegmentState::Full => "full",
+        SegmentState::Sealed => "sealed",
         _ => "other",
     }
 }

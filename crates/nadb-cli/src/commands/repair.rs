@@ -94,6 +94,12 @@ fn summary(report: &RepairReport) -> String {
         (RepairOutcome::ManifestRebuilt, false) => {
             format!("the manifest was made anew, nothing else was changed: {saved}")
         }
+        (RepairOutcome::FootersRebuilt, true) => {
+            format!("footers would be made anew, nothing else would change: {saved}")
+        }
+        (RepairOutcome::FootersRebuilt, false) => {
+            format!("footers were made anew, nothing else was changed: {saved}")
+        }
         (_, true) => format!("{saved} would be saved"),
         (_, false) => format!("{saved} saved"),
     };
@@ -205,6 +211,7 @@ fn outcome(outcome: RepairOutcome) -> &'static str {
     match outcome {
         RepairOutcome::Intact => "intact",
         RepairOutcome::ManifestRebuilt => "manifest-rebuilt",
+        RepairOutcome::FootersRebuilt => "footers-rebuilt",
         _ => "rewritten",
     }
 }

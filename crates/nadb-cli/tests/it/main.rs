@@ -10,4 +10,5 @@ mod records;
 mod repair;
 mod reports;
 mod sandbox;
+mod small;
 mod trees;

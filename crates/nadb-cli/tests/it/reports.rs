@@ -1,6 +1,9 @@
 //! stats, inspect, verify, help.
 
-use serde_json::json;
+use std::fs;
+
+use nadb::Store;
+use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
@@ -30,8 +33,11 @@ fn stats_count() {
     let stats = sandbox.sh("--json stats").json();
     assert_eq!((&stats["keys"], &stats["namespaces"]), (&json!(2), &json!(2)));
     assert_eq!(stats["clean_open"], json!(true));
+    assert_eq!((&stats["unsealed_segments"], &stats["footer_bytes"]), (&json!(0), &json!(0)));
+    assert_eq!((&stats["views"], &stats["oldest_view_ms"]), (&json!(0), &Value::Null));
+    assert!(stats["index_bytes"].as_u64().unwrap() > 0 && stats["memtable_bytes"].as_u64().unwrap() > 0);
     let table = sandbox.ok("stats");
-    assert!(table.lines().any(|line| line == "keys             2"), "{table}");
+    assert!(table.lines().any(|line| line == "keys               2"), "{table}");
 }
 
 #[test]
@@ -41,8 +47,7 @@ fn inspect_shows_the_segments() {
         sandbox.ok(line);
     }
     let printed = sandbox.ok("--json inspect");
-    let segments: Vec<serde_json::Value> =
-        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let segments: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sum = |field: &str| segments.iter().map(|s| s[field].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum("live_records") + sum("dead_records"), sum("records"));
     assert!(sum("dead_records") >= 2, "{printed}");
@@ -50,6 +55,51 @@ fn inspect_shows_the_segments() {
     let table = sandbox.ok("inspect");
     assert!(table.starts_with("SEGMENT  STATE"), "{table}");
     assert_eq!(table.lines().count(), segments.len() + 1);
+}
+
+/// A store with several sealed segments, which no command makes by itself.
+fn sealed(sandbox: &Sandbox) -> Vec<Value> {
+    let store = Store::builder().path(sandbox.store()).memtable_size(8 << 10).open().unwrap();
+    let n = store.namespace("default").unwrap();
+    for i in 0..200 {
+        n.set(format!("k{i:03}"), vec![b'v'; 200]).unwrap();
+    }
+    store.close().unwrap();
+    let printed = sandbox.ok("--json inspect");
+    let segments: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    segments.into_iter().filter(|segment| segment["state"] == "sealed").collect()
+}
+
+#[test]
+fn sealed_segments_show_their_footers() {
+    let sandbox = Sandbox::new();
+    let sealed = sealed(&sandbox);
+    assert!(sealed.len() >= 2, "{sealed:?}");
+    let footers: Vec<u64> = sealed.iter().map(|segment| segment["footer_bytes"].as_u64().unwrap()).collect();
+    assert!(footers.iter().all(|&bytes| bytes > 0), "{sealed:?}");
+    let table = sandbox.ok("inspect");
+    let heading = table.lines().next().unwrap();
+    assert!(heading.contains("  FOOTER  SEQUENCE  "), "{table}");
+    assert!(table.lines().filter(|line| line.contains("  sealed  ")).count() == sealed.len(), "{table}");
+    let stats = sandbox.sh("--json stats").json();
+    assert!(stats["footer_bytes"].as_u64().unwrap() >= footers.iter().sum(), "{stats}");
+}
+
+#[test]
+fn what_opening_made_up_for_is_a_warning() {
+    let sandbox = Sandbox::new();
+    let sealed = sealed(&sandbox);
+    let keys = sandbox.keys();
+    let number = |field: &str| usize::try_from(sealed[0][field].as_u64().unwrap()).unwrap();
+    let file = sandbox.path(sealed[0]["file"].as_str().unwrap());
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[number("bytes") + number("footer_bytes") / 2] ^= 0xFF;
+    fs::write(&file, bytes).unwrap();
+    let ran = sandbox.sh("list");
+    assert_eq!((ran.code, ran.text().lines().count()), (0, keys.len()), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(ran.err.starts_with("nadb: warning: ") && ran.err.contains("footer"), "{}", ran.err);
+    assert!(ran.err.contains(file.file_name().unwrap().to_str().unwrap()), "{}", ran.err);
 }
 
 #[test]

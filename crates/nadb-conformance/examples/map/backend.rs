@@ -6,21 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nadb_core::limits::{check_key, check_namespace, check_ttl, check_value_len_max};
 use nadb_core::{
-    Action, Backend, Capabilities, Clock, Condition, Entry, Error, ErrorKind, ExpiryUpdate, Feature, Listing,
-    Metadata, NamespaceInfo, Operation, Outcome, Put, Result, ScanConsistency, ScanRequest, Stats,
-    TagsUpdate, Value, WriteBatch, WriteOptions,
+    Action, Backend, BackendSnapshot, Capabilities, Clock, Condition, Entry, Error, ErrorKind, ExpiryUpdate,
+    Feature, Listing, Metadata, NamespaceInfo, Operation, Outcome, Put, Result, ScanConsistency, ScanRequest,
+    Stats, TagsUpdate, Value, WriteBatch, WriteOptions,
 };
 
 /// Records in ordered maps.
 pub(crate) struct MapBackend {
     capabilities: Capabilities,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
+
+type Keys = BTreeMap<Vec<u8>, Entry>;
 
 #[derive(Default)]
 struct State {
-    namespaces: BTreeMap<String, BTreeMap<Vec<u8>, Entry>>,
+    /// Shared with the snapshots: whoever changes a map that one of them has copies it first.
+    namespaces: BTreeMap<String, Arc<Keys>>,
     last_version: u64,
     is_closed: bool,
 }
@@ -38,18 +41,25 @@ struct Draft<'s, 'b> {
 impl MapBackend {
     /// An empty store that tells the time by `clock`.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> MapBackend {
-        // Stats and merges by the user's operators, but no flush, no segments, no durability classes.
-        let mut capabilities = Capabilities::new("map").with(Feature::Stats).with(Feature::CustomMerges);
+        // Stats, snapshots and merges by the user's operators, but no flush, no segments, no durability classes.
+        let mut capabilities = Capabilities::new("map")
+            .with(Feature::Stats)
+            .with(Feature::Snapshots)
+            .with(Feature::CustomMerges);
         capabilities.scans = ScanConsistency::Settled;
         capabilities.value_bytes_max = 1 << 20;
         capabilities.batch_bytes_max = 8 << 20;
-        MapBackend { capabilities, clock, state: Mutex::default() }
+        MapBackend { capabilities, clock, state: Arc::default() }
     }
 
     fn open_state(&self) -> Result<MutexGuard<'_, State>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_closed { Err(Error::new(ErrorKind::Closed, "the store was closed")) } else { Ok(state) }
+        open(&self.state)
     }
+}
+
+fn open(state: &Mutex<State>) -> Result<MutexGuard<'_, State>> {
+    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    if state.is_closed { Err(Error::new(ErrorKind::Closed, "the store was closed")) } else { Ok(state) }
 }
 
 fn is_expired(metadata: &Metadata, now_ms: u64) -> bool {
@@ -161,9 +171,12 @@ impl Backend for MapBackend {
             match entry {
                 Some(entry) => {
                     let keys = state.namespaces.entry(namespace.to_owned()).or_default();
-                    keys.insert(key.to_vec(), entry);
+                    Arc::make_mut(keys).insert(key.to_vec(), entry);
                 }
-                None => _ = state.namespaces.get_mut(namespace).and_then(|keys| keys.remove(key)),
+                None => {
+                    let keys = state.namespaces.get_mut(namespace);
+                    keys.and_then(|keys| Arc::make_mut(keys).remove(key));
+                }
             }
         }
         Ok(outcomes)
@@ -177,24 +190,18 @@ impl Backend for MapBackend {
         check_namespace(namespace)?;
         check_key(key)?;
         let state = self.open_state()?;
-        let entry = state.namespaces.get(namespace).and_then(|keys| keys.get(key));
-        Ok(entry.filter(|entry| !is_expired(&entry.metadata, self.clock.now_ms())).cloned())
+        Ok(visible(&state.namespaces, namespace, key, self.clock.now_ms()).cloned())
     }
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
         check_namespace(namespace)?;
         let state = self.open_state()?;
-        let now_ms = self.clock.now_ms();
-        let keys = state.namespaces.get(namespace).into_iter();
-        let entries = keys.flat_map(|keys| keys.range::<[u8], _>(request.bounds())).map(|(_, entry)| entry);
-        let visible: Vec<Entry> =
-            entries.filter(|entry| !is_expired(&entry.metadata, now_ms)).cloned().collect();
-        Ok(Box::new(MapListing(visible.into_iter())))
+        Ok(Box::new(MapListing::new(&state.namespaces, namespace, &request, self.clock.now_ms())))
     }
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         let state = self.open_state()?;
-        let info = |(name, keys): (&String, &BTreeMap<_, _>)| NamespaceInfo::new(name, keys.len() as u64);
+        let info = |(name, keys): (&String, &Arc<Keys>)| NamespaceInfo::new(name, keys.len() as u64);
         Ok(state.namespaces.iter().map(info).collect())
     }
 
@@ -215,9 +222,85 @@ impl Backend for MapBackend {
         stats.keys = state.namespaces.values().map(|keys| keys.len() as u64).sum();
         Ok(stats)
     }
+
+    fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        self.snapshot()?.get_many(namespace, keys)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
+        let state = self.open_state()?;
+        Ok(Arc::new(MapSnapshot {
+            state: Arc::clone(&self.state),
+            namespaces: state.namespaces.clone(),
+            version: state.last_version,
+            now_ms: self.clock.now_ms(),
+        }))
+    }
+}
+
+/// The maps as they were: only the references to them were copied.
+struct MapSnapshot {
+    /// Asked for nothing but whether the store is still open.
+    state: Arc<Mutex<State>>,
+    namespaces: BTreeMap<String, Arc<Keys>>,
+    version: u64,
+    now_ms: u64,
+}
+
+impl BackendSnapshot for MapSnapshot {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        Ok(self.get_entry(namespace, key)?.map(|entry| entry.value))
+    }
+
+    fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
+        check_namespace(namespace)?;
+        check_key(key)?;
+        drop(open(&self.state)?);
+        Ok(visible(&self.namespaces, namespace, key, self.now_ms).cloned())
+    }
+
+    fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
+        check_namespace(namespace)?;
+        drop(open(&self.state)?);
+        Ok(Box::new(MapListing::new(&self.namespaces, namespace, &request, self.now_ms)))
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>> {
+        drop(open(&self.state)?);
+        Ok(self.namespaces.keys().cloned().collect())
+    }
+}
+
+fn visible<'m>(
+    namespaces: &'m BTreeMap<String, Arc<Keys>>,
+    namespace: &str,
+    key: &[u8],
+    now_ms: u64,
+) -> Option<&'m Entry> {
+    let entry = namespaces.get(namespace).and_then(|keys| keys.get(key));
+    entry.filter(|entry| !is_expired(&entry.metadata, now_ms))
 }
 
 struct MapListing(std::vec::IntoIter<Entry>);
+
+impl MapListing {
+    fn new(
+        namespaces: &BTreeMap<String, Arc<Keys>>,
+        namespace: &str,
+        request: &ScanRequest,
+        now_ms: u64,
+    ) -> MapListing {
+        let keys = namespaces.get(namespace).into_iter();
+        let entries = keys.flat_map(|keys| keys.range::<[u8], _>(request.bounds())).map(|(_, entry)| entry);
+        let visible: Vec<Entry> =
+            entries.filter(|entry| !is_expired(&entry.metadata, now_ms)).cloned().collect();
+        MapListing(visible.into_iter())
+    }
+}
 
 impl Iterator for MapListing {
     type Item = Result<Entry>;

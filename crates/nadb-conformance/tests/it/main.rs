@@ -6,6 +6,7 @@ mod map_backend;
 mod noticed;
 mod server_like;
 mod wrong;
+mod wrong_snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;

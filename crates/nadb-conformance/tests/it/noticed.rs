@@ -2,24 +2,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use nadb_conformance::Subject;
+use crate::{wrong, wrong_snapshots};
 
-use crate::wrong::{Fault, Wrong};
-
-fn subject(fault: Fault) -> Subject {
-    crate::subject_of(|clock| Wrong::new(fault, clock))
-}
-
-/// A `#[test]` for each line: the fault, and the checks that must notice.
+/// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
-    ($($name:ident: $fault:ident => $($check:ident),+;)+) => {
+    ($wrong:ident: $($name:ident: $fault:ident => $($check:ident),+;)+) => {
         $(
             #[test]
             fn $name() {
                 $(
-                    let check = || nadb_conformance::check(stringify!($check), || subject(Fault::$fault));
+                    let fault = $wrong::Fault::$fault;
+                    let subject = || crate::subject_of(|clock| $wrong::Wrong::new(fault, clock));
+                    let check = || nadb_conformance::check(stringify!($check), subject);
                     let is_noticed = catch_unwind(AssertUnwindSafe(check)).is_err();
-                    assert!(is_noticed, "{} does not notice {:?}", stringify!($check), Fault::$fault);
+                    assert!(is_noticed, "{} does not notice {fault:?}", stringify!($check));
                 )+
             }
         )+
@@ -27,6 +23,7 @@ macro_rules! faults {
 }
 
 faults! {
+    wrong:
     append_adds_a_blank: AppendAddsABlank => append_min_and_max_do_as_they_say;
     batches_are_done_one_by_one: BatchesAreDoneOneByOne =>
         a_failed_condition_leaves_nothing_of_a_batch,
@@ -130,9 +127,56 @@ faults! {
     writes_are_not_atomic: WritesAreNotAtomic => counters_lose_no_step_among_threads;
 }
 
+faults! {
+    wrong_snapshots:
+    batches_are_seen_while_done: BatchesAreSeenWhileDone => a_snapshot_has_a_batch_whole_or_not_at_all;
+    get_many_is_not_of_one_moment: GetManyIsNotOfOneMoment => a_snapshot_has_a_batch_whole_or_not_at_all;
+    listings_read_late: ListingsReadLate => later_writes_do_not_change_a_listing_or_hardly;
+    snapshots_are_claimed_only: ClaimedOnly => optional_methods_work_or_are_refused;
+    snapshots_are_hidden: Hidden => optional_methods_work_or_are_refused;
+    snapshots_end_with_their_elder: EndWithTheirElder =>
+        each_snapshot_has_a_moment_of_its_own,
+        a_snapshot_stays_through_much_writing;
+    snapshots_forget_closing: ClosingIsForgotten => a_snapshot_ends_with_its_store;
+    snapshots_forget_what_is_deleted: ForgetWhatIsDeleted => a_snapshot_shows_its_moment_by_every_read;
+    snapshots_lose_dropped_namespaces: DropsReachThem =>
+        a_snapshot_has_the_namespaces_of_its_moment,
+        a_namespace_between_two_snapshots_is_in_the_later_one;
+    snapshots_mix_up_namesakes: DropsAndNewOnesReachThem => a_snapshot_has_the_namespaces_of_its_moment;
+    snapshots_name_the_namespaces_of_now: NamesAreOfNow =>
+        a_snapshot_has_the_namespaces_of_its_moment,
+        a_snapshot_shows_its_moment_by_every_read;
+    snapshots_share_a_moment: OneForAll =>
+        each_snapshot_has_a_moment_of_its_own,
+        the_version_of_a_snapshot_is_between_its_writes_and_later_ones;
+    snapshots_show_new_keys: ShowNewKeys => a_snapshot_shows_its_moment_by_every_read;
+    snapshots_show_now: ShowNow =>
+        a_snapshot_shows_its_moment_by_every_read,
+        a_snapshot_has_a_clock_that_stands_still,
+        scans_of_a_snapshot_go_both_ways,
+        a_snapshot_stays_through_much_writing;
+    snapshots_stop_writers: StopWriters => writers_go_on_while_a_snapshot_is_held;
+    snapshots_take_any_input: TakeAnyInput => reads_of_a_snapshot_beyond_a_limit_are_refused;
+    gets_of_snapshots_are_of_now: GetIsOfNow => a_snapshot_shows_its_moment_by_every_read;
+    get_many_of_snapshots_sorts_its_keys: GetManyOfThemSortsItsKeys => a_snapshot_shows_its_moment_by_every_read;
+    metadata_of_snapshots_is_of_now: MetadataIsOfNow => a_snapshot_shows_its_moment_by_every_read;
+    scans_of_snapshots_forget_their_other_end: ScansForgetTheirOtherEnd => scans_of_a_snapshot_go_both_ways;
+    scans_of_snapshots_have_no_bounds: ScansHaveNoBounds => scans_of_a_snapshot_go_both_ways;
+    scans_of_snapshots_read_late: ScansReadLate =>
+        a_snapshot_shows_its_moment_by_every_read,
+        writers_go_on_while_a_snapshot_is_held;
+    time_goes_on_in_snapshots: TimeGoesOn => a_snapshot_has_a_clock_that_stands_still;
+    time_is_that_of_the_last_write: TimeIsThatOfTheLastWrite => a_snapshot_has_a_clock_that_stands_still;
+    versions_of_snapshots_are_of_now: VersionIsOfNow =>
+        the_version_of_a_snapshot_is_between_its_writes_and_later_ones;
+    versions_of_snapshots_stand_still: VersionStandsStill => each_snapshot_has_a_moment_of_its_own;
+}
+
 #[test]
 fn a_run_names_the_checks_that_failed() {
-    let report = nadb_conformance::run(&|| subject(Fault::GetManySortsItsKeys));
+    let report = nadb_conformance::run(&|| {
+        crate::subject_of(|clock| wrong::Wrong::new(wrong::Fault::GetManySortsItsKeys, clock))
+    });
     let failed: Vec<_> = report.failures.iter().map(|failure| failure.check.name).collect();
     assert_eq!(failed, ["get_many_answers_in_the_order_of_the_keys"]);
     let text = report.to_string();

@@ -132,6 +132,7 @@ stats
 segments
 verify
 recovery
+snapshots
 custom merges
 durability class Buffered
 durability class Flushed

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nadb_core::{
-    Action, Attrs, Backend, Capabilities, Clock, Condition, Entry, Error, ErrorKind, ExpiryUpdate, Feature,
-    Listing, Merge, MergeKind, Metadata, NamespaceInfo, Operation, Outcome, Put, Result, ScanRequest, Stats,
-    Tags, TagsUpdate, Value, WriteBatch, WriteOptions,
+    Action, Attrs, Backend, BackendSnapshot, Capabilities, Clock, Condition, Entry, Error, ErrorKind,
+    ExpiryUpdate, Feature, Listing, Merge, MergeKind, Metadata, NamespaceInfo, Operation, Outcome, Put,
+    Result, ScanRequest, Stats, Tags, TagsUpdate, Value, WriteBatch, WriteOptions,
 };
 
 use crate::map_backend::MapBackend;
@@ -324,7 +324,11 @@ impl Backend for Wrong {
         if self.is(Fault::GetManySortsItsKeys) {
             keys.sort_unstable();
         }
-        keys.iter().map(|key| self.get(namespace, key)).collect()
+        let keys: Vec<_> = keys.iter().map(|key| self.key(key)).collect();
+        let keys: Vec<_> = keys.iter().map(Vec::as_slice).collect();
+        let values = self.map.get_many(self.namespace(namespace), &keys).map_err(|e| self.fail(e))?;
+        let is_there = |value: &Value| !(self.is(Fault::EmptyValuesAreAbsent) && value.is_empty());
+        Ok(values.into_iter().map(|value| value.filter(is_there)).collect())
     }
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
@@ -401,6 +405,10 @@ impl Backend for Wrong {
             return Err(self.capabilities.unsupported("stats"));
         }
         self.map.stats()
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
+        self.map.snapshot()
     }
 }
 

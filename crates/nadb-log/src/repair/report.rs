@@ -23,11 +23,13 @@ pub struct RepairOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RepairOutcome {
-    /// Nothing: the store opens as it is.
+    /// Nothing: the store opens as it is, and all of it is whole.
     #[default]
     Intact,
     /// The manifest was made anew; the segments are whole and stayed as they are.
     ManifestRebuilt,
+    /// Footers of sealed segments were made anew from the records, which are whole and stayed as they are.
+    FootersRebuilt,
     /// What could be salvaged was written into new segments.
     Rewritten,
 }
@@ -185,7 +187,7 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
-    /// Whether the store opens as it is.
+    /// Whether there was nothing to repair.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.outcome == RepairOutcome::Intact

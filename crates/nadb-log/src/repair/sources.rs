@@ -15,6 +15,7 @@ use crate::checksum::crc32;
 use crate::manifest::{Manifest, NamedSegment};
 use crate::names::{MANIFEST, is_unfinished, parse_segment, segment_path};
 use crate::recovery::hex;
+use crate::seal::find_footer;
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
 
 /// The generation of a manifest that follows one which cannot be read: above any that a store reaches.
@@ -26,6 +27,8 @@ pub(super) struct Source {
     pub(super) segment: Arc<Segment>,
     /// Bytes of the file that can hold frames.
     pub(super) len: u64,
+    /// Where its footer begins, as the manifest says or the footer itself.
+    pub(super) footer_at: Option<u32>,
 }
 
 /// Everything to go by.
@@ -114,15 +117,19 @@ impl Sources {
             sources.note_damage(dir.join(MANIFEST), error.offset().unwrap_or(0), 0, &error);
         }
         match manifest {
-            Some(manifest) => sources.take_named(dir, &manifest, candidates),
+            Some(manifest) => sources.take_named(dir, &manifest, candidates)?,
             None => {
                 sources.manifest.store = choose_store(&candidates);
                 sources.manifest.created_ms = options.clock.now_ms();
                 let mut seed = [0; 8];
                 options.entropy.fill(&mut seed)?;
                 sources.manifest.hash_seed = u64::from_le_bytes(seed);
-                sources.take_all(candidates);
+                sources.take_all(candidates)?;
             }
+        }
+        if sources.found != ManifestFound::Whole {
+            // A manifest made anew vouches for no footer: opening will read all records, and seal again.
+            sources.manifest.segments.iter_mut().for_each(|named| named.sealed = None);
         }
         sources.segments.sort_by_key(|source| source.segment.id);
         sources.next_segment = sources.next_segment.max(sources.manifest.next_segment);
@@ -134,7 +141,7 @@ impl Sources {
     }
 
     /// The manifest's segments; where it is older than the files, the later ones, too.
-    fn take_named(&mut self, dir: &Path, manifest: &Manifest, mut candidates: Vec<Candidate>) {
+    fn take_named(&mut self, dir: &Path, manifest: &Manifest, mut candidates: Vec<Candidate>) -> Result<()> {
         for named in &manifest.segments {
             let is_it = |header: &SegmentHeader| header.uid == named.uid && header.store == manifest.store;
             let by_uid = |own_name: bool| {
@@ -143,7 +150,7 @@ impl Sources {
             };
             let damaged = || candidates.iter().position(|c| c.id == named.id && c.header.is_none());
             match by_uid(true).or_else(|| by_uid(false)).or_else(damaged) {
-                Some(at) => self.take(candidates.remove(at), *named),
+                Some(at) => self.take(candidates.remove(at), *named)?,
                 None => {
                     self.note_damage(segment_path(dir, named.id), 0, 0, &"the segment's file is missing");
                 }
@@ -156,7 +163,7 @@ impl Sources {
             self.manifest.segments = self.named();
             self.manifest.clean = None;
             let (later, rest) = candidates.into_iter().partition(is_later);
-            self.take_all(later);
+            self.take_all(later)?;
             candidates = rest;
         }
         // What else has the name of a segment that the manifest names is in the way of nobody, but not to be lost either.
@@ -166,10 +173,11 @@ impl Sources {
             self.notes.push(format!("{path} is not the segment that the manifest names; it was left out"));
             self.others.push(other.path);
         }
+        Ok(())
     }
 
     /// All segments of this store.
-    fn take_all(&mut self, candidates: Vec<Candidate>) {
+    fn take_all(&mut self, candidates: Vec<Candidate>) -> Result<()> {
         let store = self.manifest.store;
         let mut others = Vec::new();
         // Files under their own names first.
@@ -185,7 +193,7 @@ impl Sources {
             match named.filter(|named| self.manifest.segments.iter().all(|known| known.id != named.id)) {
                 Some(named) => {
                     self.manifest.segments.push(named);
-                    self.take(candidate, named);
+                    self.take(candidate, named)?;
                 }
                 None => others.push(candidate),
             }
@@ -199,9 +207,10 @@ impl Sources {
         self.manifest.segments.sort_by_key(|named| named.id);
         let next = self.manifest.segments.last().map_or(1, |last| last.id.0.saturating_add(1));
         self.manifest.next_segment.0 = self.manifest.next_segment.0.max(next);
+        Ok(())
     }
 
-    fn take(&mut self, candidate: Candidate, named: NamedSegment) {
+    fn take(&mut self, candidate: Candidate, named: NamedSegment) -> Result<()> {
         if let Some(error) = &candidate.damage {
             let len = candidate.len.min(u64::from(SEGMENT_HEADER));
             self.note_damage(candidate.path.clone(), 0, len, error);
@@ -211,9 +220,21 @@ impl Sources {
             self.notes.push(format!("{path} is segment {id}, under another's name"));
         }
         self.originals.push(candidate.path.clone());
-        let segment = Segment::new(named.id, named.uid, candidate.path, candidate.file);
         let len = candidate.len.min(u64::from(u32::MAX));
-        self.segments.push(Source { segment: Arc::new(segment), len });
+        let (segment, footer_at) = match named.sealed {
+            Some(extent) => {
+                let segment = Segment::sealed(&named, extent, candidate.path, candidate.file);
+                (segment, Some(extent.frames_end))
+            }
+            None => {
+                let segment = Segment::new(named.id, named.uid, candidate.path, candidate.file);
+                let footer_at = find_footer(&segment, len)?;
+                (segment, footer_at)
+            }
+        };
+        let len = footer_at.map_or(len, |at| len.min(u64::from(at)));
+        self.segments.push(Source { segment: Arc::new(segment), len, footer_at });
+        Ok(())
     }
 
     fn named(&self) -> Vec<NamedSegment> {

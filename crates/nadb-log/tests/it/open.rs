@@ -146,6 +146,7 @@ fn segments_without_a_manifest_are_not_touched() {
     let before = files(&sim);
     let error = env.error();
     assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(manifest().as_path())));
+    assert!(error.to_string().contains("`nadb repair`"), "{error}");
     assert_eq!(files(&sim), before);
 }
 

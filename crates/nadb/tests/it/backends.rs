@@ -84,6 +84,7 @@ fn what_it_does_not_have_is_unsupported() {
     unsupported(store.flush(), "flush");
     unsupported(store.stats().map(drop), "stats");
     unsupported(store.segments().map(drop), "segments");
+    unsupported(store.snapshot().map(drop), "snapshots");
     unsupported(store.verify().map(drop), "verify");
     assert_eq!(*store.recovery(), nadb::RecoveryReport::default());
     let n = store.namespace("n").unwrap();

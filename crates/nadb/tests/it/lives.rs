@@ -62,6 +62,8 @@ fn after_close_every_handle_says_so() {
     let value = n.get("k").unwrap().unwrap();
     let mut batch = store.batch();
     batch.set("n", "k", "w");
+    let snapshot = store.snapshot().unwrap();
+    let then = snapshot.namespace("n").unwrap();
     store.clone().close().unwrap();
     store.close().unwrap();
     let closed = |error: nadb::Error| assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
@@ -70,6 +72,11 @@ fn after_close_every_handle_says_so() {
     closed(n.contains("k").unwrap_err());
     closed(n.delete("k").unwrap_err());
     closed(n.iter().map(drop).unwrap_err());
+    closed(store.snapshot().unwrap_err());
+    closed(snapshot.namespaces().unwrap_err());
+    closed(then.get("k").unwrap_err());
+    closed(then.exists_many(["k"]).unwrap_err());
+    closed(then.iter().map(drop).unwrap_err());
     closed(batch.commit().unwrap_err());
     closed(store.flush().unwrap_err());
     closed(store.namespaces().unwrap_err());

@@ -8,3 +8,4 @@ mod conditions;
 mod limits;
 mod lives;
 mod scans;
+mod snapshots;

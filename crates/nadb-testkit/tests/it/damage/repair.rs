@@ -14,7 +14,7 @@ use super::sample::{DIR, Files, NOW_MS, Sample, disk, open, state};
 /// Every so many bytes one is tried.
 const STRIDE: usize = 5;
 
-fn repair(fs: &nadb_vfs::MemFs) -> RepairReport {
+pub(super) fn repair(fs: &nadb_vfs::MemFs) -> RepairReport {
     let mut options = Options::default();
     options.memtable_size = 4 << 10;
     options.clock = Arc::new(ManualClock::new(NOW_MS));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::{
-    Action, Attrs, Durability, Entry, ExpiryUpdate, ManualClock, Operation, Put, SeededEntropy, Seq, Tags,
-    TagsUpdate,
+    Action, Attrs, Durability, Entry, ExpiryUpdate, ManualClock, NamespaceId, Operation, Put, SeededEntropy,
+    Seq, Tags, TagsUpdate,
 };
 use nadb_engine::{Engine, Options};
-use nadb_log::{Frame, FrameKind, Manifest, SEGMENT_HEADER, parse_segment};
+use nadb_log::{Frame, FrameKind, Manifest, NamedSegment, RecordKind, SEGMENT_HEADER, parse_segment};
 use nadb_testkit::dice::Dice;
 use nadb_vfs::{Fs, MemFs};
 
@@ -40,11 +40,41 @@ pub(crate) struct FrameAt {
     pub(crate) durable_upto: Seq,
 }
 
+/// A sealed segment.
+#[derive(Debug, Clone)]
+pub(crate) struct SealedAt {
+    pub(crate) file: String,
+    /// Where the frames end and the footer begins.
+    pub(crate) frames_end: usize,
+    pub(crate) file_len: usize,
+    pub(crate) last_seq: Seq,
+}
+
+/// A record.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordAt {
+    pub(crate) file: String,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) seq: u64,
+    pub(crate) kind: RecordKind,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) key: Vec<u8>,
+}
+
+impl RecordAt {
+    pub(crate) fn is_of_key(&self) -> bool {
+        matches!(self.kind, RecordKind::Value | RecordKind::Tombstone)
+    }
+}
+
 /// A store that was closed in order, or whose process died.
 pub(crate) struct Sample {
     pub(crate) files: Files,
     pub(crate) manifest: Manifest,
     pub(crate) frames: Vec<FrameAt>,
+    pub(crate) sealed: Vec<SealedAt>,
+    pub(crate) records: Vec<RecordAt>,
     /// The number after each step, and what the store held then.
     pub(crate) states: Vec<(u64, State)>,
     /// Manifests that were in force earlier.
@@ -102,12 +132,13 @@ impl Sample {
         }
         let files = files(&writer.fs);
         let manifest = Manifest::decode(&files["MANIFEST"]).unwrap();
-        let frames = frames(&files, &manifest);
+        let sealed = sealed(&manifest);
+        let (frames, records) = frames(&files, &manifest, &sealed);
         let mut old_manifests = writer.old_manifests;
         old_manifests.dedup();
         let keys = writer.states.iter().flat_map(|(_, state)| state.entries.keys().cloned());
         let keys = keys.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-        Sample { files, manifest, frames, states: writer.states, old_manifests, keys }
+        Sample { files, manifest, frames, sealed, records, states: writer.states, old_manifests, keys }
     }
 
     pub(crate) fn segments(&self) -> Vec<String> {
@@ -121,6 +152,25 @@ impl Sample {
         names
     }
 
+    pub(crate) fn sealed(&self, file: &str) -> Option<&SealedAt> {
+        self.sealed.iter().find(|sealed| sealed.file == file)
+    }
+
+    /// The record that has a byte of its own there.
+    pub(crate) fn record(&self, file: &str, offset: usize) -> Option<&RecordAt> {
+        self.records.iter().find(|record| record.file == file && (record.from..record.to).contains(&offset))
+    }
+
+    /// Whether opening reads a record of a sealed segment: to replay a record that displaces it, it compares keys.
+    pub(crate) fn is_displaced_by_replay(&self, hit: &RecordAt) -> bool {
+        let mut later = self.records.iter().filter(|record| {
+            record.is_of_key()
+                && record.seq > hit.seq
+                && (record.namespace, &record.key) == (hit.namespace, &hit.key)
+        });
+        hit.kind == RecordKind::Value && later.next().is_some_and(|next| self.sealed(&next.file).is_none())
+    }
+
     /// What the store holds when its log ends at `last_seq`.
     pub(crate) fn state_at(&self, last_seq: u64) -> &State {
         &self.states.iter().rfind(|(seq, _)| *seq <= last_seq).unwrap().1
@@ -130,14 +180,16 @@ impl Sample {
         self.states.last().unwrap().0
     }
 
-    /// What recovery has to find when only the frames for which `is_whole` holds are left.
+    /// What recovery has to find when only the frames for which `is_whole` holds are left; those of sealed segments are not
+    /// read.
     pub(crate) fn verdict(&self, is_whole: impl Fn(&FrameAt) -> bool) -> Verdict {
         let whole = |frame: &&FrameAt| is_whole(frame);
-        let durable_upto = self.frames.iter().filter(whole).map(|frame| frame.durable_upto).max();
+        let open = || self.frames.iter().filter(|frame| self.sealed(&frame.file).is_none());
+        let durable_upto = open().filter(whole).map(|frame| frame.durable_upto).max();
         let durable_upto = durable_upto.unwrap_or_default().max(self.manifest.durable_upto);
-        let mut last_seq = Seq(0);
+        let mut last_seq = self.sealed.iter().map(|sealed| sealed.last_seq).max().unwrap_or(Seq(0));
         for name in self.written_segments() {
-            let mut frames = self.frames.iter().filter(|frame| frame.file == name);
+            let mut frames = open().filter(|frame| frame.file == name);
             let Some(opening) = frames.next().filter(whole) else { continue };
             if opening.follows != Some(last_seq) {
                 break;
@@ -161,7 +213,8 @@ impl Writer {
         for index in range {
             step(&self.engine, index);
             self.note();
-            if index % 9 == 4 {
+            // The last segments stay as they are, full and not sealed.
+            if index % 9 == 4 && index < 55 {
                 self.engine.maintain().unwrap();
             }
             if index == 40 || index == 4 {
@@ -249,11 +302,11 @@ pub(crate) fn state(engine: &Engine) -> State {
     state
 }
 
-/// All files but the lock.
+/// All files but the lock, and without what repairs put aside.
 pub(crate) fn files(fs: &MemFs) -> Files {
     let mut files = Files::new();
     for entry in fs.list(Path::new(DIR)).unwrap() {
-        if entry.name == "LOCK" {
+        if entry.name == "LOCK" || !entry.is_file {
             continue;
         }
         let file = fs.open_read(&Path::new(DIR).join(&entry.name)).unwrap();
@@ -274,15 +327,43 @@ pub(crate) fn disk(files: &Files) -> MemFs {
     fs
 }
 
-fn frames(files: &Files, manifest: &Manifest) -> Vec<FrameAt> {
-    let mut frames = Vec::new();
+fn sealed(manifest: &Manifest) -> Vec<SealedAt> {
+    let sealed = |named: &NamedSegment| {
+        named.sealed.map(|extent| SealedAt {
+            file: file_of(named),
+            frames_end: extent.frames_end as usize,
+            file_len: extent.file_len as usize,
+            last_seq: extent.last_seq,
+        })
+    };
+    manifest.segments.iter().filter_map(sealed).collect()
+}
+
+pub(crate) fn file_of(named: &NamedSegment) -> String {
+    format!("{:010}.seg", named.id.0)
+}
+
+fn frames(files: &Files, manifest: &Manifest, sealed: &[SealedAt]) -> (Vec<FrameAt>, Vec<RecordAt>) {
+    let (mut frames, mut records) = (Vec::new(), Vec::new());
     for named in &manifest.segments {
-        let file = format!("{:010}.seg", named.id.0);
-        let bytes = &files[&file];
+        let file = file_of(named);
+        let sealed = sealed.iter().find(|sealed| sealed.file == file);
+        let bytes = &files[&file][..sealed.map_or(files[&file].len(), |sealed| sealed.frames_end)];
         let mut from = SEGMENT_HEADER as usize;
         while from < bytes.len() {
             let frame = Frame::verify(&bytes[from..], named.uid, u32::try_from(from).unwrap()).unwrap();
             let to = from + usize::try_from(frame.header.frame_len()).unwrap();
+            for (at, record) in frame.records() {
+                records.push(RecordAt {
+                    file: file.clone(),
+                    from: at as usize,
+                    to: at as usize + record.len(),
+                    seq: record.seq.0,
+                    kind: record.kind,
+                    namespace: record.namespace,
+                    key: record.key.to_vec(),
+                });
+            }
             frames.push(FrameAt {
                 file: file.clone(),
                 from,
@@ -295,5 +376,5 @@ fn frames(files: &Files, manifest: &Manifest) -> Vec<FrameAt> {
             from = to;
         }
     }
-    frames
+    (frames, records)
 }

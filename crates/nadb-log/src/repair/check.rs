@@ -1,0 +1,210 @@
+//! What opening and verifying would find, before anything is repaired. Reads only, and every byte of every segment.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::vec;
+
+use nadb_core::{Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result};
+use nadb_vfs::{DirEntry, Fs};
+
+use crate::checksum::crc32;
+use crate::footer::Footer;
+use crate::manifest::{Manifest, SealedExtent};
+use crate::record::{RecordKind, RecordRef};
+use crate::recovery::{
+    Replayed, SealedSegment, Visit, check_nothing_durable_is_missing, open_segments, orphans, replay,
+};
+use crate::replay::{ScanCounts, replay_again};
+use crate::row::{Row, RowCursor, SystemRow};
+use crate::seal::read_footer;
+use crate::segment::Segment;
+
+/// A store that opens.
+pub(super) struct Checked {
+    pub(super) replayed: Replayed,
+    /// Records of all segments.
+    pub(super) records: u64,
+    /// Sealed segments whose records are whole and whose footers are not.
+    pub(super) footers: Vec<BadFooter>,
+}
+
+/// A footer that does not verify, or does not say what the records say.
+pub(super) struct BadFooter {
+    pub(super) segment: Arc<Segment>,
+    pub(super) extent: SealedExtent,
+    pub(super) error: Error,
+}
+
+/// What opening would find under this manifest; `None` where it would refuse the store as damaged, or where a record is.
+///
+/// # Errors
+/// `Version` for a footer that needs another build, and what a medium fails with.
+pub(super) fn check(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+    entries: &[DirEntry],
+) -> Result<Option<Checked>> {
+    let opened = orphans(fs, dir, manifest, entries).and_then(|_| open_segments(fs, dir, manifest));
+    let Some(segments) = unless_damaged(opened)? else { return Ok(None) };
+    let (mut sealed, mut open) = (Vec::new(), Vec::new());
+    let (mut counts, mut footers) = (ScanCounts::default(), Vec::new());
+    for (segment, len) in segments {
+        let Some(extent) = segment.extent() else {
+            open.push((segment, len));
+            continue;
+        };
+        let Some(problem) = check_sealed(&segment, extent, &mut counts)? else { return Ok(None) };
+        if let Err(error) = problem {
+            footers.push(BadFooter { segment: Arc::clone(&segment), extent, error });
+        }
+        sealed.push(segment);
+    }
+    let replayed = replay(manifest, sealed, open, &mut Namespaces::default())
+        .and_then(|replayed| check_nothing_durable_is_missing(dir, &replayed).map(|()| replayed));
+    let Some(replayed) = unless_damaged(replayed)? else { return Ok(None) };
+    Ok(Some(Checked { records: counts.records + replayed.counts.records, replayed, footers }))
+}
+
+/// `None` for damage.
+fn unless_damaged<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        // Files that truly are of another version were refused before.
+        Err(error) if matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Version) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a sealed segment: `None` where its frames are damaged, else whether its footer says what they do.
+fn check_sealed(
+    segment: &Arc<Segment>,
+    extent: SealedExtent,
+    counts: &mut ScanCounts,
+) -> Result<Option<Result<()>>> {
+    let mut confirmed = match Confirm::open(segment, extent) {
+        Err(error) if error.kind() != ErrorKind::Corruption => return Err(error),
+        opened => opened,
+    };
+    let read = replay_again(segment, counts, &mut |record, at, segment| {
+        if let Ok(confirm) = &mut confirmed
+            && let Err(error) = confirm.record(record, at, segment)
+        {
+            confirmed = Err(error);
+        }
+        Ok(())
+    });
+    let read = unless_damaged(read.and_then(|last_seq| segment.check_last_seq(last_seq)))?;
+    let finished = confirmed.and_then(|confirm| confirm.finish(segment, extent));
+    Ok(read.map(|()| finished))
+}
+
+/// A footer, and how far the records have confirmed it.
+struct Confirm {
+    footer: Arc<Footer>,
+    next: u32,
+    system: vec::IntoIter<SystemRow>,
+    /// Sums over which key each row has: what the footer says, and so far what the records say.
+    keys: [u64; 2],
+}
+
+impl Confirm {
+    fn open(segment: &Segment, extent: SealedExtent) -> Result<Confirm> {
+        let footer = Arc::new(read_footer(segment, extent)?);
+        footer.check_all()?;
+        let system = footer.system()?.into_iter();
+        let (mut sum, mut cursor) = (0u64, footer.cursor(Rank(0))?);
+        while let Some((namespace, key)) = cursor.key() {
+            sum = sum.wrapping_add(key_sum(cursor.ordinal(), namespace, key));
+            cursor.next()?;
+        }
+        Ok(Confirm { footer, next: 0, system, keys: [sum, 0] })
+    }
+
+    fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Segment) -> Result<()> {
+        let is_told = match (Row::of(record, at.offset), SystemRow::of(record, at.offset)) {
+            (Some(row), _) => self.has(&row)?,
+            (None, Some(system)) => self.system.next() == Some(system),
+            (None, None) => true,
+        };
+        if is_told {
+            return Ok(());
+        }
+        let what = format!("record {} is not what the segment's footer says of it", record.seq);
+        Err(segment.corruption(u64::from(at.offset), what))
+    }
+
+    fn has(&mut self, row: &Row<'_>) -> Result<bool> {
+        let ordinal = Ordinal(self.next);
+        if self.next >= self.footer.len() || self.footer.meta(ordinal)? != row.meta {
+            return Ok(false);
+        }
+        self.next += 1;
+        let [_, found] = &mut self.keys;
+        *found = found.wrapping_add(key_sum(ordinal, row.namespace, row.key));
+        Ok(true)
+    }
+
+    fn finish(mut self, segment: &Segment, extent: SealedExtent) -> Result<()> {
+        let [told, found] = self.keys;
+        if self.next == self.footer.len() && self.system.next().is_none() && told == found {
+            return Ok(());
+        }
+        let (rows, found) = (self.footer.len(), self.next);
+        let what = format!(
+            "the footer has other keys or more rows than the records: {rows} rows, {found} records of keys"
+        );
+        Err(segment.corruption(u64::from(extent.frames_end), what))
+    }
+}
+
+/// Of rows whose order is not the one in which they are counted.
+fn key_sum(ordinal: Ordinal, namespace: NamespaceId, key: &[u8]) -> u64 {
+    let key = u64::from(crc32(key)) << 32 | u64::from(namespace.0);
+    key.wrapping_mul(u64::from(ordinal.0) * 2 + 1)
+}
+
+/// Sees which namespaces there are when a record is written.
+#[derive(Default)]
+pub(super) struct Namespaces {
+    must_exist: bool,
+    ids: BTreeSet<NamespaceId>,
+}
+
+impl Namespaces {
+    /// A record without its namespace is an error.
+    pub(super) fn must_exist() -> Namespaces {
+        Namespaces { must_exist: true, ..Namespaces::default() }
+    }
+}
+
+impl Visit for Namespaces {
+    fn begin(&mut self, _hash_seed: u64) {}
+
+    fn sealed(&mut self, _segments: &[SealedSegment]) -> Result<()> {
+        // What repair writes is not sealed.
+        Ok(())
+    }
+
+    fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
+        match record.kind {
+            RecordKind::NamespaceCreate => {
+                self.ids.insert(record.namespace);
+            }
+            RecordKind::NamespaceDrop => {
+                self.ids.remove(&record.namespace);
+            }
+            RecordKind::Value | RecordKind::Tombstone
+                if self.must_exist && !self.ids.contains(&record.namespace) =>
+            {
+                return Err(segment.corruption(
+                    u64::from(at.offset),
+                    format!("namespace {} does not exist there", record.namespace),
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
