@@ -112,35 +112,41 @@ fn write(class: Durability, ops: impl IntoIterator<Item = Op>) -> Step {
 
 #[test]
 fn a_namespace_dropped_and_made_again_in_every_crash_state() {
-    every_point(vec![
-        Step::Open,
-        write(Durability::Buffered, [set("temp", "a", b"old"), set("temp", "b", b"old")]),
-        write(Durability::Synced, [set("app/users", "a", b"other")]),
-        Step::Drop("temp"),
-        write(Durability::Flushed, [set("temp", "b", b"new")]),
-        Step::Drop("temp"),
-        write(Durability::Synced, [set("temp", "c", b"newest"), set("counters", "c", b"1")]),
-        Step::Close,
-        Step::Open,
-        Step::Drop("temp"),
-        write(Durability::Flushed, [set("temp", "a", b"last")]),
-        Step::Close,
-        Step::Open,
-    ], 160);
+    every_point(
+        vec![
+            Step::Open,
+            write(Durability::Buffered, [set("temp", "a", b"old"), set("temp", "b", b"old")]),
+            write(Durability::Synced, [set("app/users", "a", b"other")]),
+            Step::Drop("temp"),
+            write(Durability::Flushed, [set("temp", "b", b"new")]),
+            Step::Drop("temp"),
+            write(Durability::Synced, [set("temp", "c", b"newest"), set("counters", "c", b"1")]),
+            Step::Close,
+            Step::Open,
+            Step::Drop("temp"),
+            write(Durability::Flushed, [set("temp", "a", b"last")]),
+            Step::Close,
+            Step::Open,
+        ],
+        160,
+    );
 }
 
 #[test]
 fn a_batch_over_a_segments_end_is_there_whole_or_not_at_all() {
     let large = |key| set("app/users", key, &[9; 1500]);
-    every_point(vec![
-        Step::Open,
-        write(Durability::Buffered, [set("app/users", "a", b"1")]),
-        write(Durability::Buffered, [large("b"), set("temp", "b", b"2"), large("c")]),
-        write(Durability::Flushed, [large("a"), delete("temp", "b"), large("d"), large("e"), large("b")]),
-        write(Durability::Synced, [delete("app/users", "a"), set("temp", "c", b"3")]),
-        Step::Close,
-        Step::Open,
-    ], 160);
+    every_point(
+        vec![
+            Step::Open,
+            write(Durability::Buffered, [set("app/users", "a", b"1")]),
+            write(Durability::Buffered, [large("b"), set("temp", "b", b"2"), large("c")]),
+            write(Durability::Flushed, [large("a"), delete("temp", "b"), large("d"), large("e"), large("b")]),
+            write(Durability::Synced, [delete("app/users", "a"), set("temp", "c", b"3")]),
+            Step::Close,
+            Step::Open,
+        ],
+        160,
+    );
 }
 
 #[test]
