@@ -43,14 +43,14 @@ fn keys(scan: Scan) -> Vec<String> {
     scan.keys().map(|key| String::from_utf8(key.unwrap()).unwrap()).collect()
 }
 
-/// Writes until so many segments are full; the values do not compress.
+/// Writes until so many segments are full; the values do not compress, and are no blobs.
 fn fill(engine: &Engine, full: usize) {
     for n in 0u32.. {
         let is_full = |s: &nadb_engine::SegmentInfo| s.state == SegmentState::Full;
         if engine.segments().unwrap().into_iter().filter(is_full).count() >= full {
             return;
         }
-        let value: Vec<u8> = (0..300u32).flat_map(|at| (n * 7919 + at * at).to_be_bytes()).collect();
+        let value: Vec<u8> = (0..225u32).flat_map(|at| (n * 7919 + at * at).to_be_bytes()).collect();
         set(engine, "fill", &format!("{:03}", n % 50), &value);
     }
 }
@@ -190,7 +190,7 @@ fn what_was_read_before_a_seal_stays_after_it_and_after_closing() {
     set(&engine, "n", "b", b"other");
     let last = scan.next().unwrap().unwrap();
     assert_eq!((last.key.as_slice(), &last.value[..]), (b"b".as_slice(), text));
-    let mut half = then.scan("fill", ALL).unwrap();
+    let mut half = engine.scan("fill", ALL).unwrap();
     engine.close().unwrap();
     assert_eq!(half.next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert!(half.next().is_none());

@@ -86,10 +86,10 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
     campaign(2, setup, 180);
 }
 
-/// Each crash point of a small workload with everything that may be left of it; of the crashes during recovery a sixth, or
-/// all of them.
-fn every_point(steps: Vec<Step>) -> Counts {
-    let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries: 160, ..CI } };
+/// Each crash point of a small workload with everything that may be left of it; of a thousand crashes during recovery so many,
+/// or all of them.
+fn every_point(steps: Vec<Step>, recoveries: u64) -> Counts {
+    let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries, ..CI } };
     let setup = Setup { memtable_size: 4096, ..Setup::default() };
     let campaign = Campaign::new(Life::first(setup, 7, steps), caps).unwrap();
     let mut counts = Counts::default();
@@ -112,35 +112,41 @@ fn write(class: Durability, ops: impl IntoIterator<Item = Op>) -> Step {
 
 #[test]
 fn a_namespace_dropped_and_made_again_in_every_crash_state() {
-    every_point(vec![
-        Step::Open,
-        write(Durability::Buffered, [set("temp", "a", b"old"), set("temp", "b", b"old")]),
-        write(Durability::Synced, [set("app/users", "a", b"other")]),
-        Step::Drop("temp"),
-        write(Durability::Flushed, [set("temp", "b", b"new")]),
-        Step::Drop("temp"),
-        write(Durability::Synced, [set("temp", "c", b"newest"), set("counters", "c", b"1")]),
-        Step::Close,
-        Step::Open,
-        Step::Drop("temp"),
-        write(Durability::Flushed, [set("temp", "a", b"last")]),
-        Step::Close,
-        Step::Open,
-    ]);
+    every_point(
+        vec![
+            Step::Open,
+            write(Durability::Buffered, [set("temp", "a", b"old"), set("temp", "b", b"old")]),
+            write(Durability::Synced, [set("app/users", "a", b"other")]),
+            Step::Drop("temp"),
+            write(Durability::Flushed, [set("temp", "b", b"new")]),
+            Step::Drop("temp"),
+            write(Durability::Synced, [set("temp", "c", b"newest"), set("counters", "c", b"1")]),
+            Step::Close,
+            Step::Open,
+            Step::Drop("temp"),
+            write(Durability::Flushed, [set("temp", "a", b"last")]),
+            Step::Close,
+            Step::Open,
+        ],
+        160,
+    );
 }
 
 #[test]
 fn a_batch_over_a_segments_end_is_there_whole_or_not_at_all() {
     let large = |key| set("app/users", key, &[9; 1500]);
-    every_point(vec![
-        Step::Open,
-        write(Durability::Buffered, [set("app/users", "a", b"1")]),
-        write(Durability::Buffered, [large("b"), set("temp", "b", b"2"), large("c")]),
-        write(Durability::Flushed, [large("a"), delete("temp", "b"), large("d"), large("e"), large("b")]),
-        write(Durability::Synced, [delete("app/users", "a"), set("temp", "c", b"3")]),
-        Step::Close,
-        Step::Open,
-    ]);
+    every_point(
+        vec![
+            Step::Open,
+            write(Durability::Buffered, [set("app/users", "a", b"1")]),
+            write(Durability::Buffered, [large("b"), set("temp", "b", b"2"), large("c")]),
+            write(Durability::Flushed, [large("a"), delete("temp", "b"), large("d"), large("e"), large("b")]),
+            write(Durability::Synced, [delete("app/users", "a"), set("temp", "c", b"3")]),
+            Step::Close,
+            Step::Open,
+        ],
+        160,
+    );
 }
 
 #[test]
@@ -173,7 +179,7 @@ fn at_every_call_of_sealing_and_of_opening_what_is_half_sealed() {
         Step::Open,
         Step::Maintain,
     ]);
-    let counts = every_point(steps);
+    let counts = every_point(steps, 50);
     assert!(counts.mixes * 10 > counts.images, "{counts}");
 }
 
