@@ -169,7 +169,7 @@ mod tests {
             let mut bytes = Vec::new();
             bits.save(&mut bytes);
             let end = ordinals.last().map_or(0, |last| last + 1);
-            assert_eq!(bytes.len() as u32, 4 + end.div_ceil(64) * 8);
+            assert_eq!(bytes.len(), 4 + end.div_ceil(64) as usize * 8);
             let (loaded, count) = load(&bytes, end).unwrap();
             assert_eq!(count, ordinals.len() as u64);
             assert_eq!(loaded.ones().map(|n| n.0).collect::<Vec<_>>(), ordinals);

@@ -2,11 +2,11 @@
 //! And the way back: opening sealed segments by their footers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use nadb_core::{Error, ErrorKind, Result, guard};
+use nadb_core::{Error, ErrorKind, OnOpen, OpenPhase, Result, guard};
 use nadb_vfs::Mapping;
 
 use crate::footer::{Footer, FooterBuilder};
@@ -147,11 +147,21 @@ fn check_len(segment: &Segment, extent: SealedExtent) -> Result<()> {
 pub(crate) fn open_footers(
     sealed: Vec<(Arc<Segment>, u64)>,
     mode: ReadMode,
+    on_open: Option<&OnOpen>,
 ) -> Result<(Vec<SealedSegment>, Vec<String>)> {
+    let done = AtomicU64::new(0);
+    let open_one = |segment: &Arc<Segment>| {
+        let opened = open_or_rebuild(segment, mode);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(on_open) = on_open {
+            on_open.report(OpenPhase::Footers, done, sealed.len() as u64);
+        }
+        opened
+    };
     let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
     let chunk = sealed.len().div_ceil(threads).max(1);
     let open = |part: &[(Arc<Segment>, u64)]| -> Result<Vec<_>> {
-        part.iter().map(|(segment, _)| open_or_rebuild(segment, mode)).collect()
+        part.iter().map(|(segment, _)| open_one(segment)).collect()
     };
     let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 {
         vec![open(&sealed)]
