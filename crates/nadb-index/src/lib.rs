@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn the_shard_of_the_format_document_loads_and_saves() {
+        let bytes = b"\0\0\x01\0\0\0\xAB\0\0\0\0\0\0\0\x78\x56\x34\x12\x07\0\0\0\x71\0\0\0\x22\0\0\0";
+        let index = KeyIndex::new();
+        assert_eq!(index.load_shard(5, bytes, |_| true), Some(1));
+        let at = Location { segment: SegmentId(7), offset: 113, len: 34 };
+        assert!(index.contains(KeyHash(0x1234_5678_0000_2B05), at));
+        let mut saved = Vec::new();
+        index.save_shard(5, &mut saved);
+        assert_eq!(saved, bytes);
+    }
+
+    #[test]
     fn ten_thousand_equal_hashes_are_kept_without_a_split() {
         let index = KeyIndex::new();
         let hash = KeyHash(0x1111_1111_1111_1111);

@@ -17,6 +17,8 @@ use nadb_core::{Seq, StoreId};
 use nadb_vfs::{DirEntry, File, Fs};
 
 pub use self::coverage::{Coverage, CoveredSegment};
+#[cfg(test)]
+pub(crate) use self::tests::{read, written};
 pub use self::writer::{CheckpointWriter, Closed};
 use crate::FORMAT_VERSION;
 use crate::bytes::Reader;

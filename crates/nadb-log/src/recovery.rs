@@ -403,6 +403,7 @@ pub(crate) fn replay(
             }
             replayed.durable_upto = search_durable(&segment, SEGMENT_HEADER, len, replayed.durable_upto)?;
             replayed.others.push((segment, len));
+            progress.end_segment(len);
             continue;
         };
         let counts = &mut replayed.counts;
