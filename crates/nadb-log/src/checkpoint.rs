@@ -101,7 +101,13 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// The checkpoint of the store in `dir`; `None` where there is none that fits this manifest.
-    pub(crate) fn open(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Option<Checkpoint> {
+    pub(crate) fn open(
+        fs: &dyn Fs,
+        dir: &Path,
+        entries: &[DirEntry],
+        manifest: &Manifest,
+    ) -> Option<Checkpoint> {
+        entries.iter().find(|entry| entry.name == CHECKPOINT && entry.is_file)?;
         let checkpoint = Checkpoint::read(fs.open_read(&dir.join(CHECKPOINT)).ok()?)?;
         checkpoint.coverage.fits(manifest).then_some(checkpoint)
     }

@@ -206,7 +206,7 @@ fn recover(
     visit: &mut dyn Visit,
 ) -> Result<Opened> {
     let orphans = orphans(fs, dir, &manifest, entries)?;
-    let checkpoint = Checkpoint::open(fs, dir, &manifest);
+    let checkpoint = Checkpoint::open(fs, dir, entries, &manifest);
     let mut taken = None;
     let mut read = read_segments(fs, dir, &manifest, options, visit, checkpoint.as_ref(), &mut taken);
     if read.is_err() && taken.take().is_some() {
