@@ -41,9 +41,9 @@ impl World {
         }
     }
 
-    fn roll(&mut self, sides: u64) -> u64 {
+    fn roll(&mut self, sides: u32) -> u32 {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.dice >> 33) % sides
+        u32::try_from(self.dice >> 33).unwrap() % sides
     }
 
     fn options(&self) -> Options {
@@ -99,13 +99,13 @@ impl World {
             }
             _ => {
                 let len = self.roll(300) as usize;
-                let value = vec![self.roll(256) as u8; len];
+                let value = vec![u8::try_from(self.roll(256)).unwrap(); len];
                 self.put(engine, space, &key, &value);
             }
         }
     }
 
-    fn steps(&mut self, engine: &Engine, count: u64) {
+    fn steps(&mut self, engine: &Engine, count: u32) {
         (0..count).for_each(|_| self.step(engine));
     }
 
@@ -135,7 +135,7 @@ impl World {
 }
 
 /// A closed store with a checkpoint, of several segments, some of them sealed.
-fn closed(seed: u64, steps: u64) -> World {
+fn closed(seed: u64, steps: u32) -> World {
     let mut world = World::new(seed);
     let engine = world.open();
     world.steps(&engine, steps);
@@ -359,13 +359,12 @@ fn one_that_covers_more_than_the_files_have_is_passed_over() {
 fn a_repair_leaves_none_and_one_that_is_put_back_is_passed_over() {
     let world = closed(11, 300);
     let checkpoint = world.checkpoint().unwrap();
-    let damages: [(&dyn Fn(&SimFs), RepairOutcome); 2] = [
-        (&|fs| fs.truncate_file("/db/MANIFEST", 0).unwrap(), RepairOutcome::ManifestRebuilt),
-        (&|fs| fs.flip_byte("/db/0000000001.seg", 300, 1).unwrap(), RepairOutcome::Rewritten),
-    ];
-    for (damage, outcome) in damages {
+    for outcome in [RepairOutcome::ManifestRebuilt, RepairOutcome::Rewritten] {
         let copy = world.copy();
-        damage(&copy.fs);
+        match outcome {
+            RepairOutcome::ManifestRebuilt => copy.fs.truncate_file("/db/MANIFEST", 0).unwrap(),
+            _ => copy.fs.flip_byte("/db/0000000001.seg", 300, 1).unwrap(),
+        }
         let report = repair(&copy.fs, Path::new(DIR), false, &copy.options()).unwrap();
         assert_eq!(report.outcome, outcome);
         assert_eq!(copy.checkpoint(), None);
