@@ -8,6 +8,7 @@ use nadb::{Durability, ErrorKind, Namespace, Store, limits};
 use crate::escape::{escape, unescape};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Output};
+use crate::progress::Opening;
 
 /// The global options.
 #[derive(Debug)]
@@ -36,7 +37,11 @@ impl Context {
     }
 
     fn open<T>(&self, create: bool, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        let store = Store::builder().path(&self.path).durability(self.durability).create(create).open()?;
+        let builder = Store::builder().path(&self.path).durability(self.durability).create(create);
+        let opening = Opening::begin();
+        let store = builder.on_open_progress(opening.observer()).open();
+        opening.end();
+        let store = store?;
         let cut = store.recovery().cut_bytes;
         if cut > 0 {
             output::complain(&format!(

@@ -1,9 +1,11 @@
-//! A progress bar on standard error, on a terminal only.
+//! Progress bars on standard error, on a terminal only.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nadb::{OpenPhase, OpenProgress};
 
 use crate::output;
 use crate::present;
@@ -55,5 +57,55 @@ impl Drop for Progress {
     /// Takes the bar away, also when a command fails in the middle.
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// An opening that takes less time shows no bar.
+const OPENING_QUIET: Duration = Duration::from_millis(500);
+
+/// How far opening the store has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    begun: Instant,
+    bar: Arc<OnceLock<ProgressBar>>,
+}
+
+impl Opening {
+    pub(crate) fn begin() -> Opening {
+        Opening { begun: Instant::now(), bar: Arc::default() }
+    }
+
+    /// What shows it.
+    pub(crate) fn observer(&self) -> impl Fn(OpenProgress) + Send + Sync + 'static {
+        let (opening, is_visible) = (self.clone(), Progress::is_visible());
+        move |progress| {
+            if is_visible && opening.begun.elapsed() >= OPENING_QUIET {
+                opening.show(progress);
+            }
+        }
+    }
+
+    fn show(&self, progress: OpenProgress) {
+        let bar = self.bar.get_or_init(|| {
+            let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {percent}% {msg}");
+            let bar = ProgressBar::new(progress.total);
+            style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+        });
+        bar.set_message(match progress.phase {
+            OpenPhase::Footers => "opening: checking footers",
+            OpenPhase::Checkpoint => "opening: loading the checkpoint",
+            OpenPhase::Merging => "opening: merging footers",
+            OpenPhase::Replaying => "opening: replaying the log",
+            _ => "opening",
+        });
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
     }
 }

@@ -33,7 +33,10 @@ pub use ids::{BlobId, KeyHash, Location, NamespaceId, Ordinal, Rank, SegmentId, 
 pub use listing::{Listing, ScanRequest};
 pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
-pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
+pub use report::{
+    NamespaceInfo, OnOpen, OpenPhase, OpenProgress, RecoveryReport, SegmentInfo, SegmentState, Stats,
+    VerifyReport,
+};
 pub use snapshot::BackendSnapshot;
 pub use stream::{ValueReader, ValueWriter};
 pub use value::Value;

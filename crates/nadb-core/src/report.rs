@@ -1,6 +1,8 @@
 //! What a backend says of itself: namespaces, segments, counts, what opening and verification found.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A namespace and how many keys it has.
@@ -172,8 +174,65 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// The last sequence number that was kept.
     pub last_seq: u64,
+    /// Whether the index came from a checkpoint, so that only what was written after it had to be applied.
+    pub from_checkpoint: bool,
     /// What is damaged and was made up for, one sentence each; nothing was lost by it.
     pub warnings: Vec<String>,
+}
+
+/// What opening is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenPhase {
+    /// Checks the footers of sealed segments; counted in segments.
+    Footers,
+    /// Loads the index from a checkpoint; counted in bytes.
+    Checkpoint,
+    /// Merges footers, to build the index; counted in rows.
+    Merging,
+    /// Replays the segments that are not sealed; counted in bytes.
+    Replaying,
+}
+
+/// How far opening has come. Phases may come in any order, and one may begin again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenProgress {
+    /// What is being done.
+    pub phase: OpenPhase,
+    /// How much of it is done, in the unit of the phase.
+    pub done: u64,
+    /// How much there is to do.
+    pub total: u64,
+}
+
+/// Who is told how far opening has come. It is called from several threads, now and then, and opening waits for it.
+///
+/// ```
+/// use nadb_core::{OnOpen, OpenPhase};
+/// let on_open = OnOpen::new(|progress| assert!(progress.done <= progress.total));
+/// on_open.report(OpenPhase::Merging, 1, 2);
+/// ```
+#[derive(Clone)]
+pub struct OnOpen(Arc<dyn Fn(OpenProgress) + Send + Sync>);
+
+impl OnOpen {
+    /// Tells `observer`.
+    #[must_use]
+    pub fn new(observer: impl Fn(OpenProgress) + Send + Sync + 'static) -> OnOpen {
+        OnOpen(Arc::new(observer))
+    }
+
+    /// So much is done.
+    pub fn report(&self, phase: OpenPhase, done: u64, total: u64) {
+        (self.0)(OpenProgress { phase, done, total });
+    }
+}
+
+impl fmt::Debug for OnOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnOpen")
+    }
 }
 
 /// What a verification read; it found nothing wrong, for anything wrong is an error.

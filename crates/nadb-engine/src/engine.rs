@@ -107,7 +107,7 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             entropy: Arc::clone(&options.entropy),
         };
-        let mut replay = Replay::new(&keyspace);
+        let mut replay = Replay::new(&keyspace).with_progress(options.on_open.clone());
         let publisher = Arc::clone(&keyspace);
         let log = Log::open(Arc::clone(&fs), dir, log_options, &mut replay, publisher)?;
         replay.finish(log.published_seq())?;
@@ -123,6 +123,7 @@ impl Engine {
         recovery.records = recovered.counts.records;
         recovery.cut_bytes = recovered.cut_bytes;
         recovery.last_seq = recovered.last_seq.0;
+        recovery.from_checkpoint = recovered.from_checkpoint;
         recovery.warnings.clone_from(&recovered.warnings);
         let background = options.background;
         let shared = Arc::new(Shared {
@@ -334,7 +335,7 @@ impl Handle {
         if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
-        shared.log.close()
+        shared.log.close_and(|closed| shared.save_checkpoint(closed))
     }
 }
 

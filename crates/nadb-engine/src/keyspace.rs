@@ -317,6 +317,18 @@ impl Keyspace {
         wall_ms.max(self.time_mark_ms.load(Ordering::Acquire))
     }
 
+    pub(crate) fn time_mark_ms(&self) -> u64 {
+        self.time_mark_ms.load(Ordering::Acquire)
+    }
+
+    /// Forgets everything but the seed of the hash: while nobody uses it yet.
+    pub(crate) fn clear(&self) {
+        self.index.clear();
+        self.namespaces.clear();
+        self.set_slots(Vec::new());
+        self.time_mark_ms.store(0, Ordering::Release);
+    }
+
     pub(crate) fn raise_time_mark(&self, ms: u64) {
         self.time_mark_ms.fetch_max(ms, Ordering::AcqRel);
     }

@@ -9,6 +9,7 @@
 mod backend;
 mod background;
 mod blobs;
+mod checkpoint;
 mod engine;
 mod inflight;
 mod keyspace;

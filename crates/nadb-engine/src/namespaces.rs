@@ -40,6 +40,10 @@ impl Namespace {
         self.created.store(seq.0, Ordering::Release);
     }
 
+    pub(crate) fn created(&self) -> Seq {
+        Seq(self.created.load(Ordering::Acquire))
+    }
+
     pub(crate) fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire) != 0
     }
@@ -106,6 +110,18 @@ impl Namespaces {
     /// Ids up to this one are not given again.
     pub(crate) fn reserve_id(&self, id: NamespaceId) {
         self.next.fetch_max(id.0.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The id that the next namespace gets.
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Forgets all of them, and which ids were given.
+    pub(crate) fn clear(&self) {
+        self.by_name.write().clear();
+        self.dropped.lock().clear();
+        self.next.store(1, Ordering::Relaxed);
     }
 
     /// From now on it is there.

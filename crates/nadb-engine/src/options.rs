@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::limits::VALUE_BYTES_MAX;
-use nadb_core::{Clock, Compression, Durability, Entropy, Error, OsEntropy, Result, SystemClock};
+use nadb_core::{Clock, Compression, Durability, Entropy, Error, OnOpen, OsEntropy, Result, SystemClock};
 use nadb_log::ReadMode;
 
 /// Bytes of a segment, at least.
@@ -14,6 +14,10 @@ pub const MEMTABLE_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of a value that is worth a file of its own, at least, where nothing else is said.
 const BLOB_ABOVE_MIN: u64 = 64 << 10;
+
+/// Records that an opening applies in about a tenth of a second. Measured with 1,000,000 keys of 21 bytes on one core: 0.7 µs for
+/// a row that is merged or a record that is replayed, half of that with two cores; loading a checkpoint takes 0.05 µs a key.
+const CHECKPOINT_ROWS: u64 = 300_000;
 
 /// Options of an engine; the defaults are good.
 #[derive(Debug, Clone)]
@@ -39,6 +43,11 @@ pub struct Options {
     /// Whether background threads flush, sync and prepare segments. Without them the caller does, by
     /// [`crate::Engine::maintain`]; the simulator needs that, so that a run can be repeated exactly.
     pub background: bool,
+    /// Closing writes a checkpoint of the index where the next opening would have to apply at least so many records without one;
+    /// 0 is always. A checkpoint takes some 20 bytes for each key.
+    pub checkpoint_rows: u64,
+    /// Who is told how far opening has come.
+    pub on_open: Option<OnOpen>,
     /// How sealed segments are read.
     pub read_mode: ReadMode,
     /// Where time comes from.
@@ -59,6 +68,8 @@ impl Default for Options {
             buffer_size: 1 << 20,
             create: true,
             background: true,
+            checkpoint_rows: CHECKPOINT_ROWS,
+            on_open: None,
             read_mode: ReadMode::default(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(OsEntropy),

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use nadb_core::{Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result, Seq, guard};
+use nadb_core::{
+    Error, ErrorKind, Location, NamespaceId, OnOpen, OpenPhase, Ordinal, Rank, Result, Seq, guard,
+};
 use nadb_log::{Direction, Merge, RecordKind, RowMeta, Rows, RowsCursor};
 
 use crate::keyspace::Keyspace;
@@ -16,6 +18,9 @@ use crate::slot::Slot;
 /// Below this many rows one thread is quicker than several.
 const ROWS_PER_THREAD: u64 = 50_000;
 const THREADS_MAX: u64 = 8;
+
+/// Rows that a thread merges between two reports of progress.
+const ROWS_PER_REPORT: u64 = 1 << 16;
 
 /// A key's place in key order.
 type Bound = (NamespaceId, Vec<u8>);
@@ -28,6 +33,24 @@ pub(crate) struct Rebuild<'a> {
     pub(crate) namespaces: &'a BTreeMap<NamespaceId, Arc<Namespace>>,
     /// Ids of namespaces that were dropped: their keys are not there.
     pub(crate) dropped: &'a BTreeSet<NamespaceId>,
+    /// Who is told how far it has come.
+    pub(crate) on_open: Option<&'a OnOpen>,
+}
+
+/// How far the merge has come, over all threads.
+struct Progress<'a> {
+    on_open: Option<&'a OnOpen>,
+    done: AtomicU64,
+    total: u64,
+}
+
+impl Progress<'_> {
+    fn add(&self, rows: u64) {
+        let done = self.done.fetch_add(rows, Ordering::Relaxed) + rows;
+        if let Some(on_open) = self.on_open {
+            on_open.report(OpenPhase::Merging, done, self.total);
+        }
+    }
 }
 
 /// The newest record of a key, as far as the merge has come.
@@ -53,11 +76,14 @@ impl Rebuild<'_> {
         let bounds = self.bounds(threads)?;
         let ends = bounds.iter().skip(1).map(Some).chain([None]);
         let mut parts: Vec<_> = bounds.iter().zip(ends).collect();
+        let progress = &Progress { on_open: self.on_open, done: AtomicU64::new(0), total: rows };
         let Some(last) = parts.pop() else { return Ok(()) };
         thread::scope(|scope| {
-            let threads: Vec<_> =
-                parts.into_iter().map(|(from, to)| scope.spawn(move || self.run_part(from, to))).collect();
-            let own = self.run_part(last.0, last.1);
+            let threads: Vec<_> = parts
+                .into_iter()
+                .map(|(from, to)| scope.spawn(move || self.run_part(from, to, progress)))
+                .collect();
+            let own = self.run_part(last.0, last.1, progress);
             threads.into_iter().map(join).collect::<Result<()>>().and(own)
         })
     }
@@ -76,7 +102,7 @@ impl Rebuild<'_> {
         Ok(bounds)
     }
 
-    fn run_part(&self, from: &Bound, to: Option<&Bound>) -> Result<()> {
+    fn run_part(&self, from: &Bound, to: Option<&Bound>, progress: &Progress<'_>) -> Result<()> {
         let rows: Vec<Rows> = self.slots.iter().map(|slot| slot.rows()).collect();
         let mut sources: Vec<(RowsCursor, usize)> = Vec::new();
         for (at, rows) in rows.iter().enumerate() {
@@ -85,6 +111,7 @@ impl Rebuild<'_> {
         }
         let mut merge = Merge::new(sources, Direction::Forward);
         let mut newest: Option<Newest> = None;
+        let mut merged = 0u64;
         while let Some(row) = merge.current() {
             if to.is_some_and(|to| (row.namespace, row.key) >= (to.0, &to.1[..])) {
                 break;
@@ -113,7 +140,12 @@ impl Rebuild<'_> {
                 }
             }
             merge.advance()?;
+            merged += 1;
+            if merged == ROWS_PER_REPORT {
+                progress.add(std::mem::take(&mut merged));
+            }
         }
+        progress.add(merged);
         newest.map_or(Ok(()), |newest| self.settle(&newest))
     }
 

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_log::{RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit};
+use nadb_core::{Error, KeyHash, Location, NamespaceId, OnOpen, Ordinal, Result, SegmentId, Seq, guard};
+use nadb_log::{
+    Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit,
+};
 
+use crate::checkpoint::{Loaded, load};
 use crate::keyspace::{Displaced, Keyspace, missing, unsupported};
 use crate::namespaces::Namespace;
 use crate::rebuild::{Rebuild, no_namespace};
@@ -23,6 +26,9 @@ pub(crate) struct Replay<'a> {
     expected: Option<BTreeMap<SegmentId, Expected>>,
     /// Dropped namespaces whose keys the live keyspace still has.
     pending: BTreeSet<NamespaceId>,
+    /// What the checkpoint says that was taken.
+    loaded: Option<Loaded>,
+    on_open: Option<OnOpen>,
 }
 
 /// The rows of a segment, and how far the records have confirmed them.
@@ -43,7 +49,14 @@ impl<'a> Replay<'a> {
             slots: BTreeMap::new(),
             expected: None,
             pending: BTreeSet::new(),
+            loaded: None,
+            on_open: None,
         }
+    }
+
+    /// Tells somebody how far it has come.
+    pub(crate) fn with_progress(self, on_open: Option<OnOpen>) -> Replay<'a> {
+        Replay { on_open, ..self }
     }
 
     /// Fills an empty keyspace from records alone, to be compared with a live one: the records must be those that its
@@ -90,8 +103,11 @@ impl<'a> Replay<'a> {
     }
 
     fn slot(&mut self, segment: &Arc<Segment>) -> Arc<Slot> {
-        let slot = self.slots.entry(segment.id()).or_insert_with(|| Slot::new(segment, Rows::none()));
-        Arc::clone(slot)
+        let new = || match &mut self.loaded {
+            Some(loaded) => loaded.open_slot(segment),
+            None => Slot::new(segment, Rows::none()),
+        };
+        Arc::clone(self.slots.entry(segment.id()).or_insert_with(new))
     }
 
     /// Notes what a record says of itself; gives its ordinal where it says something of a key.
@@ -213,12 +229,43 @@ impl Visit for Replay<'_> {
         system.iter().for_each(|system| self.apply_system(system));
         let slots: Vec<_> = self.slots.values().cloned().collect();
         let (namespaces, dropped) = (&self.namespaces, &self.dropped);
-        Rebuild { keyspace: self.keyspace, slots: &slots, namespaces, dropped }.run()
+        let on_open = self.on_open.as_ref();
+        Rebuild { keyspace: self.keyspace, slots: &slots, namespaces, dropped, on_open }.run()
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint, sealed: &[SealedSegment]) -> bool {
+        let Some(mut loaded) = load(self.keyspace, checkpoint, sealed, self.on_open.as_ref()) else {
+            self.restart();
+            return false;
+        };
+        self.namespaces = std::mem::take(&mut loaded.namespaces);
+        self.slots = std::mem::take(&mut loaded.slots);
+        self.loaded = Some(loaded);
+        true
+    }
+
+    fn reached(&mut self, segment: &Arc<Segment>) -> bool {
+        let expected = self.loaded.as_ref().and_then(|loaded| loaded.open.get(&segment.id()));
+        let rows = self.slots.get(&segment.id()).map_or(0, |slot| slot.rows().len());
+        expected.map_or(0, |(_, rows)| *rows) == rows
+    }
+
+    fn restart(&mut self) {
+        self.keyspace.clear();
+        *self = Replay::new(self.keyspace).with_progress(self.on_open.take());
+    }
+
+    fn on_open(&self) -> Option<OnOpen> {
+        self.on_open.clone()
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
         let slot = self.slot(segment);
         let ordinal = self.add_row(&slot, record, at)?;
+        if self.loaded.as_ref().is_some_and(|loaded| record.seq <= loaded.last_seq) {
+            // The checkpoint has what it does.
+            return Ok(());
+        }
         match (record.kind, ordinal) {
             (RecordKind::Value | RecordKind::BlobReference, Some(ordinal)) => {
                 self.set_key(record, at, &slot, ordinal, true)

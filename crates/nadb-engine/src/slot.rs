@@ -24,7 +24,11 @@ impl fmt::Debug for Slot {
 
 impl Slot {
     pub(crate) fn new(segment: &Arc<Segment>, rows: Rows) -> Arc<Slot> {
-        Arc::new(Slot { segment: Arc::clone(segment), live: LiveSet::new(), rows: RwLock::new(rows) })
+        Slot::with_live(segment, rows, LiveSet::new())
+    }
+
+    pub(crate) fn with_live(segment: &Arc<Segment>, rows: Rows, live: LiveSet) -> Arc<Slot> {
+        Arc::new(Slot { segment: Arc::clone(segment), live, rows: RwLock::new(rows) })
     }
 
     /// Where its rows are now; they stay readable there whatever happens to the slot.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use nadb_core::Ordinal;
 
+use crate::load::Reader;
 use crate::sync::{AtomicU64, IS_MODEL, Ordering};
 
 const WORD_BITS: u32 = u64::BITS;
@@ -62,20 +63,65 @@ impl Bits {
         self.word(ordinal).is_some_and(|(word, mask)| word.fetch_and(!mask, Ordering::Release) & mask != 0)
     }
 
+    /// The words of the levels that were made, with their numbers, rising; each is looked at once.
+    fn words(&self) -> impl Iterator<Item = (u32, u64)> {
+        let levels = (0u32..).zip(&self.levels);
+        levels.flat_map(|(level, words)| {
+            let words = words.get().into_iter().flat_map(|words| words.iter());
+            (first_word(level)..).zip(words.map(|word| word.load(Ordering::Acquire)))
+        })
+    }
+
     /// The ordinals whose bits are set, rising; each word is looked at once.
     pub(crate) fn ones(&self) -> impl Iterator<Item = Ordinal> {
-        let levels = (0u32..).zip(&self.levels);
-        let words = levels.flat_map(|(level, words)| {
-            (first_word(level)..).zip(words.get().into_iter().flat_map(|words| words.iter()))
-        });
-        words.flat_map(|(number, word)| {
-            let mut left = word.load(Ordering::Acquire);
+        self.words().flat_map(|(number, mut left)| {
             std::iter::from_fn(move || {
                 let bit = (left != 0).then(|| left.trailing_zeros())?;
                 left &= left - 1;
                 Some(Ordinal(number * WORD_BITS + bit))
             })
         })
+    }
+
+    /// Appends the number of words up to the last one with a bit (4 bytes), and the words.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let start = out.len() + 4;
+        out.resize(start, 0);
+        for (number, word) in self.words().filter(|(_, word)| *word != 0) {
+            // Levels that were never made are all zeros.
+            out.resize(start + number as usize * 8, 0);
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        let words = u32::try_from((out.len() - start) / 8).unwrap_or(u32::MAX);
+        if let Some(count) = out.get_mut(start - 4..start) {
+            count.copy_from_slice(&words.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Bits::save`] has written, and counts the bits; `None` where a bit stands at `end` or above.
+    pub(crate) fn load(reader: &mut Reader<'_>, end: u32) -> Option<(Bits, u64)> {
+        let words = reader.u32()?;
+        if words > end.div_ceil(WORD_BITS) {
+            return None;
+        }
+        let (words, _) = reader.take(words as usize * 8)?.as_chunks::<8>();
+        let bits = Bits::default();
+        let mut count = 0;
+        for (number, bytes) in (0u32..).zip(words) {
+            let word = u64::from_le_bytes(*bytes);
+            if word == 0 {
+                continue;
+            }
+            let highest = u64::from(number) * u64::from(WORD_BITS) + u64::from(word.ilog2());
+            if highest >= u64::from(end) {
+                return None;
+            }
+            let (level, at, _) = place(Ordinal(number * WORD_BITS));
+            let to = bits.levels.get(level)?.get_or_init(|| zeros(level)).get(at)?;
+            to.fetch_or(word, Ordering::Release);
+            count += u64::from(word.count_ones());
+        }
+        Some((bits, count))
     }
 
     /// Bytes of RAM behind it.
@@ -108,6 +154,32 @@ mod tests {
         assert!(bits.set(Ordinal(5000)) && !bits.set(Ordinal(5000)));
         assert_eq!(bits.memory_bytes(), 1024);
         assert!(bits.clear(Ordinal(5000)) && !bits.clear(Ordinal(5000)));
+    }
+
+    fn load(bytes: &[u8], end: u32) -> Option<(Bits, u64)> {
+        let mut reader = Reader::new(bytes);
+        Bits::load(&mut reader, end).filter(|_| reader.is_at_end())
+    }
+
+    #[test]
+    fn saved_bits_load_again_below_their_end_only() {
+        for ordinals in [&[][..], &[0], &[63, 64], &[4095, 4096, 70_000], &[9_000_000]] {
+            let bits = Bits::default();
+            ordinals.iter().for_each(|n| assert!(bits.set(Ordinal(*n))));
+            let mut bytes = Vec::new();
+            bits.save(&mut bytes);
+            let end = ordinals.last().map_or(0, |last| last + 1);
+            assert_eq!(bytes.len(), 4 + end.div_ceil(64) as usize * 8);
+            let (loaded, count) = load(&bytes, end).unwrap();
+            assert_eq!(count, ordinals.len() as u64);
+            assert_eq!(loaded.ones().map(|n| n.0).collect::<Vec<_>>(), ordinals);
+            assert!(end == 0 || load(&bytes, end - 1).is_none());
+            for cut in 0..bytes.len() {
+                assert!(load(&bytes[..cut], end).is_none());
+            }
+        }
+        // Words that are not there.
+        assert!(load(&u32::MAX.to_le_bytes(), u32::MAX).is_none());
     }
 
     #[test]

@@ -5,13 +5,18 @@
 //! word. Unlike there, the number of groups is any number, and a table grows by three sixteenths: that is what keeps memory close to
 //! what the entries need.
 
-use nadb_core::Location;
+use nadb_core::{Location, SegmentId};
+
+use crate::load::Reader;
 
 /// Groups of a bucket that splits rather than grows: 448 · 8 · 17 bytes are 59.5 KiB.
 pub(crate) const GROUPS_MAX: usize = 448;
 const GROUP: usize = 8;
 /// Of eight slots of a group, this many are used on average when a bucket is full.
 const USED_MAX: usize = 7;
+
+/// A bucket is sparse when less than one place in so many is used.
+const SPARSE: usize = 4;
 
 const EMPTY: u8 = 0;
 const DELETED: u8 = 1;
@@ -32,7 +37,31 @@ struct Slot {
     at: Location,
 }
 
-const VACANT: Slot = Slot { hash: 0, at: Location { segment: nadb_core::SegmentId(0), offset: 0, len: 0 } };
+const VACANT: Slot = Slot { hash: 0, at: Location { segment: SegmentId(0), offset: 0, len: 0 } };
+
+/// Bytes of an entry as it is saved: hash, segment, offset, length.
+const SAVED_ENTRY: usize = 16;
+
+impl Slot {
+    fn save(&self) -> [u8; SAVED_ENTRY] {
+        let mut bytes = [0; SAVED_ENTRY];
+        let fields = [self.hash, self.at.segment.0, self.at.offset, self.at.len];
+        for (to, field) in bytes.chunks_exact_mut(4).zip(fields) {
+            to.copy_from_slice(&field.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn load(bytes: [u8; SAVED_ENTRY]) -> Slot {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        let at = Location {
+            segment: SegmentId(u32::from_le_bytes([e, f, g, h])),
+            offset: u32::from_le_bytes([i, j, k, l]),
+            len: u32::from_le_bytes([m, n, o, p]),
+        };
+        Slot { hash: u32::from_le_bytes([a, b, c, d]), at }
+    }
+}
 
 /// A bucket: entries whose hashes have the same first bits.
 #[derive(Debug, Default)]
@@ -57,6 +86,11 @@ impl Bucket {
         self.controls.len()
     }
 
+    /// Entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.controls.capacity() * GROUP + self.slots.capacity() * size_of::<[Slot; GROUP]>()
     }
@@ -66,11 +100,16 @@ impl Bucket {
         self.len + self.deleted >= self.groups() * USED_MAX
     }
 
+    /// The first group in which an entry with this hash may stand.
+    fn home(&self, hash: u32) -> usize {
+        let spread = u64::from(hash.wrapping_mul(0x9E37_79B1));
+        usize::try_from((spread * self.groups() as u64) >> 32).unwrap_or_default()
+    }
+
     /// The groups in which an entry with this hash may stand, in the order in which they are tried.
     fn probe(&self, hash: u32) -> impl Iterator<Item = (usize, u64, &[Slot; GROUP])> {
         let groups = self.groups();
-        let spread = u64::from(hash.wrapping_mul(0x9E37_79B1));
-        let first = usize::try_from((spread * groups as u64) >> 32).unwrap_or_default();
+        let first = self.home(hash);
         let in_order = (first..groups).chain(0..first);
         in_order.map_while(|group| {
             let controls = self.controls.get(group)?;
@@ -161,6 +200,86 @@ impl Bucket {
         *self = grown;
     }
 
+    /// Appends groups (4 bytes), control bytes, and the entries in the order of their places.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        if is_sparse(self.len, self.groups()) {
+            return self.packed().save(out);
+        }
+        out.extend_from_slice(&u32::try_from(self.groups()).unwrap_or(u32::MAX).to_le_bytes());
+        self.controls.iter().for_each(|controls| out.extend_from_slice(controls));
+        for (controls, slots) in self.controls.iter().zip(&self.slots) {
+            let used = controls.iter().zip(slots).filter(|(control, _)| **control & 0x80 != 0);
+            used.for_each(|(_, slot)| out.extend_from_slice(&slot.save()));
+        }
+    }
+
+    /// The same entries in as few groups as they need.
+    fn packed(&self) -> Bucket {
+        let mut packed = Bucket::with_groups(room_for(self.len));
+        self.entries().for_each(|(tag, at)| packed.insert(tag, at));
+        packed
+    }
+
+    /// Reads what [`Bucket::save`] has written; `None` where an entry would not be found at its place, is not accepted, or
+    /// a count is not borne out. Allocates at most five times the bytes that are there.
+    pub(crate) fn load(
+        reader: &mut Reader<'_>,
+        mut accept: impl FnMut(u32, Location) -> bool,
+    ) -> Option<Bucket> {
+        let groups = usize::try_from(reader.u32()?).ok()?;
+        let (controls, _) = reader.take(groups.checked_mul(GROUP)?)?.as_chunks::<GROUP>();
+        let count = |is: fn(&u8) -> bool| controls.iter().flatten().filter(|control| is(control)).count();
+        let (len, deleted) = (count(|control| control & 0x80 != 0), count(|control| *control == DELETED));
+        let vacant = deleted + count(|control| *control == EMPTY);
+        if len + vacant != groups * GROUP || len + deleted > groups * USED_MAX || is_sparse(len, groups) {
+            return None;
+        }
+        let (entries, _) = reader.take(len.checked_mul(SAVED_ENTRY)?)?.as_chunks::<SAVED_ENTRY>();
+        let mut entries = entries.iter();
+        let mut bucket =
+            Bucket { controls: controls.to_vec(), slots: vec![[VACANT; GROUP]; groups], len, deleted };
+        let mut strayed = Vec::new();
+        let mut slots = std::mem::take(&mut bucket.slots);
+        for (group, (controls, slots)) in controls.iter().zip(&mut slots).enumerate() {
+            for (_, slot) in controls.iter().zip(slots).filter(|(control, _)| **control & 0x80 != 0) {
+                *slot = Slot::load(*entries.next()?);
+                if !accept(slot.hash, slot.at) {
+                    return None;
+                }
+                let home = bucket.home(slot.hash);
+                if home != group {
+                    strayed.push((home, group));
+                }
+            }
+        }
+        bucket.slots = slots;
+        bucket.are_found(&strayed).then_some(bucket)
+    }
+
+    /// Whether a search that begins at the first group of each pair goes on to the second: no group on the way has an empty
+    /// place.
+    fn are_found(&self, strayed: &[(usize, usize)]) -> bool {
+        if strayed.is_empty() {
+            return true;
+        }
+        // For each group, how many before it end a search.
+        let mut ends = vec![0usize];
+        let mut count = 0;
+        for controls in &self.controls {
+            count += usize::from(controls.contains(&EMPTY));
+            ends.push(count);
+        }
+        let between = |from: usize, to: usize| Some(ends.get(to)? - ends.get(from)?);
+        strayed.iter().all(|&(home, group)| {
+            let on_the_way = if home < group {
+                between(home, group)
+            } else {
+                between(home, self.groups()).zip(between(0, group)).map(|(tail, head)| tail + head)
+            };
+            on_the_way == Some(0)
+        })
+    }
+
     /// Whether some bit of the hashes tells its entries apart.
     pub(crate) fn can_split(&self) -> bool {
         let mut hashes = self.entries().map(|(tag, _)| tag.hash);
@@ -172,7 +291,7 @@ impl Bucket {
     pub(crate) fn split(&mut self, bit: u32) -> Bucket {
         let has_bit = |tag: &Tag| tag.hash & bit != 0;
         let count = self.entries().filter(|(tag, _)| has_bit(tag)).count();
-        let room = |entries: usize| Bucket::with_groups(entries * 2 / 13 + 1);
+        let room = |entries: usize| Bucket::with_groups(room_for(entries));
         let (mut with, mut without) = (room(count), room(self.len - count));
         for (tag, at) in self.entries() {
             let side = if has_bit(&tag) { &mut with } else { &mut without };
@@ -181,6 +300,16 @@ impl Bucket {
         *self = without;
         with
     }
+}
+
+/// Groups in which so many entries stand well.
+fn room_for(entries: usize) -> usize {
+    if entries == 0 { 0 } else { entries * 2 / 13 + 1 }
+}
+
+/// Whether a bucket is packed before it is saved, so that the memory it takes when it is loaded follows the bytes.
+fn is_sparse(entries: usize, groups: usize) -> bool {
+    groups > room_for(entries) && entries * SPARSE < groups * GROUP
 }
 
 /// Places whose byte is `byte`, lowest first. Above a true one there may be a false one, which the caller's comparison of

@@ -12,6 +12,7 @@
 mod bits;
 mod bucket;
 mod live;
+mod load;
 #[cfg(all(loom, test))]
 mod models;
 mod published;
@@ -32,7 +33,8 @@ use smallvec::SmallVec;
 use crate::bucket::{Bucket, Tag};
 use crate::shard::Shard;
 
-const SHARDS: usize = 256;
+/// Parts of the index, each with a lock of its own; also the parts in which it is saved.
+pub const SHARDS: usize = 256;
 
 /// Bytes of RAM that an entry of a B-tree takes, from its size: nodes are a little more than half full where entries come in
 /// order, as deaths do.
@@ -125,6 +127,49 @@ impl KeyIndex {
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
         is_removed
+    }
+
+    /// Appends the keys of one shard to `out`, in the form that [`KeyIndex::load_shard`] reads, and says how many they are.
+    /// Nothing is appended where there are none.
+    pub fn save_shard(&self, shard: usize, out: &mut Vec<u8>) -> u64 {
+        let Some(shard) = self.shards.get(shard) else { return 0 };
+        let shard = shard.read();
+        let keys = shard.buckets().map(Bucket::len).sum::<usize>() as u64;
+        if keys > 0 {
+            shard.save(out);
+        }
+        keys
+    }
+
+    /// Puts the keys of one shard in place that has none yet, and says how many they are; `accept` is shown every location.
+    /// `None`, and nothing is changed, where the bytes are not what [`KeyIndex::save_shard`] makes, the shard has keys, or a
+    /// location is not accepted. Memory is at most some five times the bytes, and a few MiB for the directory and
+    /// empty buckets that they may describe.
+    pub fn load_shard(
+        &self,
+        shard: usize,
+        bytes: &[u8],
+        accept: impl FnMut(Location) -> bool,
+    ) -> Option<u64> {
+        let loaded = Shard::load(bytes, accept)?;
+        let keys = loaded.buckets().map(Bucket::len).sum::<usize>() as u64;
+        let mut shard = self.shards.get(shard)?.write();
+        if shard.buckets().any(|bucket| bucket.len() > 0) {
+            return None;
+        }
+        *shard = loaded;
+        self.len.fetch_add(keys, Ordering::Relaxed);
+        Some(keys)
+    }
+
+    /// Forgets all keys.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            let keys = shard.buckets().map(Bucket::len).sum::<usize>() as u64;
+            *shard = Shard::default();
+            self.len.fetch_sub(keys, Ordering::Relaxed);
+        }
     }
 
     /// Keys.
@@ -223,6 +268,38 @@ mod tests {
         assert_eq!(index.len(), 4);
         // Another hash in the same shard with another tag is no candidate.
         assert!(index.candidates(KeyHash(0xABCE_0000_0000_0001)).is_empty());
+    }
+
+    #[test]
+    fn what_was_saved_loads_into_an_index_without_keys_only() {
+        let index = KeyIndex::new();
+        let hash = |key: u32| KeyHash::new(1, NamespaceId(1), &key.to_le_bytes());
+        (0..50_000).for_each(|n| index.insert(hash(n), at(n)));
+        let loaded = KeyIndex::new();
+        for shard in 0..SHARDS {
+            let mut bytes = Vec::new();
+            let keys = index.save_shard(shard, &mut bytes);
+            assert_eq!(loaded.load_shard(shard, &bytes, |_| true), Some(keys));
+            assert_eq!(loaded.load_shard(shard, &bytes, |_| true), None);
+            assert_eq!(loaded.load_shard(SHARDS, &bytes, |_| true), None);
+        }
+        assert_eq!(loaded.len(), 50_000);
+        (0..50_000).for_each(|n| assert!(loaded.contains(hash(n), at(n))));
+        loaded.clear();
+        assert!(loaded.is_empty() && loaded.locations().is_empty());
+        assert_eq!(loaded.save_shard(3, &mut Vec::new()), 0);
+    }
+
+    #[test]
+    fn the_shard_of_the_format_document_loads_and_saves() {
+        let bytes = b"\0\0\x01\0\0\0\xAB\0\0\0\0\0\0\0\x78\x56\x34\x12\x07\0\0\0\x71\0\0\0\x22\0\0\0";
+        let index = KeyIndex::new();
+        assert_eq!(index.load_shard(5, bytes, |_| true), Some(1));
+        let at = Location { segment: SegmentId(7), offset: 113, len: 34 };
+        assert!(index.contains(KeyHash(0x1234_5678_0000_2B05), at));
+        let mut saved = Vec::new();
+        index.save_shard(5, &mut saved);
+        assert_eq!(saved, bytes);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nadb_core::{Ordinal, Seq, guard};
 
 use crate::bits::Bits;
+use crate::load::Reader;
 use crate::sync::{AtomicUsize, Mutex};
 
 /// Deaths that are forgotten before the lock is let go.
@@ -81,6 +82,30 @@ impl LiveSet {
     #[must_use]
     pub fn new() -> LiveSet {
         LiveSet::default()
+    }
+
+    /// Appends which records are live, and which are markers, in the form that [`LiveSet::load`] reads; not the deaths.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        self.live.save(out);
+        self.markers.save(out);
+    }
+
+    /// Reads what [`LiveSet::save`] has written for a segment of so many rows, whose live records take `live_bytes`; `None`
+    /// where it is anything else.
+    #[must_use]
+    pub fn load(bytes: &[u8], rows: u32, live_bytes: u64) -> Option<LiveSet> {
+        let mut reader = Reader::new(bytes);
+        let (live, live_count) = Bits::load(&mut reader, rows)?;
+        let (markers, marker_count) = Bits::load(&mut reader, rows)?;
+        let set = LiveSet {
+            live,
+            markers,
+            live_count: AtomicU64::new(live_count),
+            live_bytes: AtomicU64::new(live_bytes),
+            marker_count: AtomicU64::new(marker_count),
+            ..LiveSet::default()
+        };
+        reader.is_at_end().then_some(set)
     }
 
     /// Makes a record live; it takes `bytes` of its file. Nothing changes if it is live already. Memory follows the highest
@@ -303,6 +328,26 @@ mod tests {
         set.clear_marker(Ordinal(4));
         set.clear_marker(Ordinal(4));
         assert_eq!(set.marker_count(), 0);
+    }
+
+    #[test]
+    fn a_saved_set_loads_with_its_counts_and_without_deaths() {
+        let set = LiveSet::new();
+        [3, 70, 9000].map(Ordinal).iter().for_each(|n| set.set_live(*n, 10));
+        set.set_marker(Ordinal(71));
+        assert!(set.kill(Ordinal(70), 10, Seq(5), true));
+        let mut bytes = Vec::new();
+        set.save(&mut bytes);
+        let loaded = LiveSet::load(&bytes, 9001, 20).unwrap();
+        assert_eq!(format!("{loaded:?}"), "LiveSet(2 live in 20 bytes, 1 markers, 0 deaths)");
+        assert_eq!(loaded.live_ordinals().collect::<Vec<_>>(), [Ordinal(3), Ordinal(9000)]);
+        assert!(loaded.is_marker(Ordinal(71)));
+        assert!(LiveSet::load(&bytes, 9000, 20).is_none());
+        for cut in 0..bytes.len() {
+            assert!(LiveSet::load(&bytes[..cut], 9001, 20).is_none());
+        }
+        bytes.push(0);
+        assert!(LiveSet::load(&bytes, 9001, 20).is_none());
     }
 
     #[derive(Debug, Clone)]

@@ -85,6 +85,7 @@ pub(crate) fn cut(
         next_seq,
         manifest,
         gave_up_ballast,
+        checkpoint: None,
         report: Recovered { cut_bytes, ..report },
     })
 }

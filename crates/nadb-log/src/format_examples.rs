@@ -9,6 +9,7 @@ use nadb_core::{
 use nadb_vfs::{Fs, MemFs};
 
 use crate::blob::{BlobReader, BlobWriter};
+use crate::checkpoint::{Coverage, CoveredSegment};
 use crate::footer::{Footer, FooterSource, encode_footer};
 use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
 use crate::manifest::{CleanClose, Manifest, NamedSegment};
@@ -249,4 +250,31 @@ fn the_footer_is_as_documented() {
         assert_eq!(footer.ordinal_at(Rank(rank)).unwrap(), ordinal);
     }
     assert_eq!(footer.system().unwrap(), system);
+}
+
+#[test]
+fn the_checkpoint_is_as_documented() {
+    let coverage = Coverage {
+        store: store(),
+        hash_seed: 0x0123_4567_89AB_CDEF,
+        last_seq: Seq(43),
+        records: 2,
+        segments: vec![CoveredSegment {
+            named: NamedSegment::open(SegmentId(7), uid()),
+            end: 198,
+            last_seq: Seq(43),
+        }],
+    };
+    let example = example("checkpoint");
+    let namespaces: &[u8] =
+        b"\0\0\0\0\0\0\0\0\x02\0\0\0\x01\0\0\0\x29\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x09app/users";
+    let live: &[u8] = b"\x02\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0";
+    let shard: &[u8] = b"\0\0\x01\0\0\0\xAB\0\0\0\0\0\0\0\x78\x56\x34\x12\x07\0\0\0\x71\0\0\0\x22\0\0\0";
+    let sections = [(2, 0, namespaces), (3, 7, live), (4, 5, shard)];
+    check("checkpoint", &crate::checkpoint::written(&coverage, &sections));
+    let checkpoint = crate::checkpoint::read(&example).unwrap();
+    assert_eq!(*checkpoint.coverage(), coverage);
+    for (kind, number, content) in sections {
+        assert_eq!(checkpoint.section(kind, number).unwrap(), content);
+    }
 }

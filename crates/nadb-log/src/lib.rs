@@ -10,6 +10,7 @@ mod append;
 mod ballast;
 mod blob;
 mod bytes;
+mod checkpoint;
 mod checksum;
 mod cut;
 mod directory;
@@ -39,6 +40,7 @@ use nadb_core::{Error, ErrorKind};
 pub use blob::{
     BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
 };
+pub use checkpoint::{Checkpoint, CheckpointWriter, Closed, Coverage, CoveredSegment};
 pub use footer::{
     FOOTER_TRAILER, Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer,
     footer_bytes,
@@ -49,7 +51,8 @@ pub use manifest::{CleanClose, Manifest, NamedSegment, SealedExtent};
 pub use memtable::{InKeyOrder, Memtable, Run, RunCursor};
 pub use merge::{Direction, Merge, Merged};
 pub use names::{
-    BALLAST, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, blob_path, parse_blob, parse_segment, segment_path,
+    BALLAST, CHECKPOINT, CHECKPOINT_TMP, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, blob_path, parse_blob,
+    parse_segment, segment_path,
 };
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, SealedSegment, Visit};

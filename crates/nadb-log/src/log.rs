@@ -13,6 +13,7 @@ use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, S
 use nadb_vfs::{FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::checkpoint::{Closed, Coverage};
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::MANIFEST;
 use crate::recovery::{self, Recovered, Visit};
@@ -171,6 +172,8 @@ pub struct Log<P> {
     pub(crate) counters: LogCounters,
     hash_seed: u64,
     recovered: Recovered,
+    /// What the checkpoint covers that opening took.
+    pub(crate) checkpoint: Option<Coverage>,
     /// Dropped last: another process may go on from here.
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -214,6 +217,7 @@ impl<P: Send> Log<P> {
             last_seq,
             next_seq,
             gave_up_ballast,
+            checkpoint,
             report,
         } = opened;
         let offset = active.as_ref().map_or(0, |active| active.in_file.load(Ordering::Acquire));
@@ -256,6 +260,7 @@ impl<P: Send> Log<P> {
             is_full: AtomicBool::new(gave_up_ballast),
             counters: LogCounters::default(),
             recovered: report,
+            checkpoint,
             lock: Mutex::new(Some(lock)),
             fs,
         };
@@ -423,7 +428,19 @@ impl<P: Send> Log<P> {
     /// # Errors
     /// As a sync; then the close is not noted, and the next opening recovers as after a crash.
     pub fn close(&self) -> Result<()> {
+        self.close_and(|_| ())
+    }
+
+    /// As [`Log::close`], and does `last` after a close in order, before the lock is released: nobody can have opened the
+    /// store meanwhile.
+    ///
+    /// # Errors
+    /// As [`Log::close`].
+    pub fn close_and(&self, last: impl FnOnce(&Closed<'_, P>)) -> Result<()> {
         let result = self.check_poison().and_then(|()| self.close_in_order());
+        if result.is_ok() {
+            last(&Closed::new(self));
+        }
         *self.lock.lock() = None;
         result
     }

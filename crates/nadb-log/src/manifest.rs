@@ -47,7 +47,7 @@ impl NamedSegment {
         NamedSegment { id, uid, sealed: None }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.uid.0);
         let Some(sealed) = self.sealed else {
@@ -59,7 +59,7 @@ impl NamedSegment {
         out.extend_from_slice(&sealed.last_seq.0.to_le_bytes());
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<NamedSegment> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<NamedSegment> {
         let (id, uid) = (SegmentId(reader.u32()?), SegmentUid(reader.array()?));
         let sealed = match reader.u8()? {
             SEGMENT_STATE_OPEN => None,

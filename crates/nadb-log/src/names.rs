@@ -8,6 +8,10 @@ use nadb_core::{BlobId, SegmentId};
 pub const MANIFEST: &str = "MANIFEST";
 /// The name under which a new manifest is written before it takes the old one's place.
 pub const MANIFEST_TMP: &str = "MANIFEST.tmp";
+/// The name of the checkpoint of the index.
+pub const CHECKPOINT: &str = "CHECKPOINT";
+/// The name under which a new checkpoint is written before it takes the old one's place.
+pub const CHECKPOINT_TMP: &str = "CHECKPOINT.tmp";
 /// The lock file's name.
 pub const LOCK: &str = "LOCK";
 /// The ballast file's name.

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, Location, Result, SegmentId, Seq, StoreId, guard};
+use nadb_core::{Error, ErrorKind, Location, OnOpen, OpenPhase, Result, SegmentId, Seq, StoreId, guard};
 use nadb_vfs::{DirEntry, FileLock, Fs};
 
+use crate::checkpoint::{Checkpoint, Coverage, remove_useless};
 use crate::cut::{cut, remove_segment};
 use crate::directory::{check_directory, list, lock, no_store, sync_names};
 use crate::frame::FrameError;
@@ -17,17 +18,41 @@ use crate::log::LogOptions;
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::{MANIFEST, parse_segment, segment_path};
 use crate::record::RecordRef;
-use crate::replay::{ScanCounts, SegmentEnd, read_opening, replay_segment, search_durable};
+use crate::replay::{OnRecord, Opening, ScanCounts, SegmentEnd, read_opening, replay_frames, search_durable};
 use crate::rows::Rows;
 use crate::seal::open_footers;
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
+
+/// Records that are replayed between two reports of progress.
+const RECORDS_PER_REPORT: u32 = 1 << 16;
 
 /// Receives every record that is replayed, in sequence order, and the segment that it stands in.
 pub trait Visit {
     /// Called once before the first record, with the seed of the store's key hash.
     fn begin(&mut self, hash_seed: u64);
 
-    /// Called once before the first record, with the sealed segments in the order of their numbers.
+    /// Called before the first record, where there is a checkpoint that fits the store, with the sealed segments in the order
+    /// of their numbers: whether it is taken. Then [`Visit::sealed`] is not called, and of the records that are shown those up
+    /// to the checkpoint's last number have only to get their ordinals.
+    fn checkpoint(&mut self, _checkpoint: &Checkpoint, _sealed: &[SealedSegment]) -> bool {
+        false
+    }
+
+    /// A segment that is not sealed was replayed up to where the checkpoint covers it: whether it has what the checkpoint
+    /// says.
+    fn reached(&mut self, _segment: &Arc<Segment>) -> bool {
+        true
+    }
+
+    /// The checkpoint turned out not to hold: all is forgotten, and shown again without it.
+    fn restart(&mut self) {}
+
+    /// Who is to be told how far opening has come.
+    fn on_open(&self) -> Option<OnOpen> {
+        None
+    }
+
+    /// Called before the first record where no checkpoint was taken, with the sealed segments in the order of their numbers.
     ///
     /// # Errors
     /// Ends the opening with that error.
@@ -64,6 +89,8 @@ pub struct Recovered {
     pub cut_bytes: u64,
     /// The last number that was kept.
     pub last_seq: Seq,
+    /// Whether a checkpoint was taken.
+    pub from_checkpoint: bool,
     /// What is damaged and was made up for: footers that were built again in memory.
     pub warnings: Vec<String>,
 }
@@ -82,6 +109,8 @@ pub(crate) struct Opened {
     pub(crate) next_seq: Seq,
     /// The device is full, and the ballast made room for the manifest.
     pub(crate) gave_up_ballast: bool,
+    /// What the checkpoint covers that was taken.
+    pub(crate) checkpoint: Option<Coverage>,
     pub(crate) report: Recovered,
 }
 
@@ -138,6 +167,7 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
         last_seq: Seq(0),
         next_seq: Seq(1),
         gave_up_ballast: false,
+        checkpoint: None,
         report,
     })
 }
@@ -176,12 +206,15 @@ fn recover(
     visit: &mut dyn Visit,
 ) -> Result<Opened> {
     let orphans = orphans(fs, dir, &manifest, entries)?;
-    let (sealed, open): (Vec<_>, Vec<_>) =
-        open_segments(fs, dir, &manifest)?.into_iter().partition(|(segment, _)| segment.is_sealed());
-    let (sealed, warnings) = open_footers(sealed, options.read_mode)?;
-    visit.sealed(&sealed)?;
-    let sealed = sealed.into_iter().map(|sealed| sealed.segment).collect();
-    let replayed = replay(&manifest, sealed, open, visit)?;
+    let checkpoint = Checkpoint::open(fs, dir, entries, &manifest);
+    let mut taken = None;
+    let mut read = read_segments(fs, dir, &manifest, options, visit, checkpoint.as_ref(), &mut taken);
+    if read.is_err() && taken.take().is_some() {
+        // A checkpoint can be wrong, the log cannot: what it says without one counts, errors too.
+        visit.restart();
+        read = read_segments(fs, dir, &manifest, options, visit, None, &mut taken);
+    }
+    let (replayed, warnings) = read?;
     if guard::on("recovery.below_durable_is_corruption") {
         check_nothing_durable_is_missing(dir, &replayed)?;
     }
@@ -192,6 +225,7 @@ fn recover(
         counts: replayed.counts,
         cut_bytes: 0,
         last_seq: replayed.last_seq,
+        from_checkpoint: taken.is_some(),
         warnings,
     };
     let highest_orphan = orphans.iter().max().map_or(0, |id| id.0.saturating_add(1));
@@ -204,7 +238,31 @@ fn recover(
     for orphan in orphans {
         remove_segment(fs, dir, orphan)?;
     }
+    remove_useless(fs, dir, entries, taken.is_some());
+    opened.checkpoint = taken;
     Ok(opened)
+}
+
+/// Reads the footers of sealed segments and the frames of all others; changes nothing. Notes the checkpoint once it is taken.
+fn read_segments(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+    options: &LogOptions,
+    visit: &mut dyn Visit,
+    checkpoint: Option<&Checkpoint>,
+    taken: &mut Option<Coverage>,
+) -> Result<(Replayed, Vec<String>)> {
+    let (sealed, open): (Vec<_>, Vec<_>) =
+        open_segments(fs, dir, manifest)?.into_iter().partition(|(segment, _)| segment.is_sealed());
+    let (sealed, warnings) = open_footers(sealed, options.read_mode, visit.on_open().as_ref())?;
+    *taken =
+        checkpoint.filter(|found| visit.checkpoint(found, &sealed)).map(|found| found.coverage().clone());
+    if taken.is_none() {
+        visit.sealed(&sealed)?;
+    }
+    let sealed = sealed.into_iter().map(|sealed| sealed.segment).collect();
+    Ok((replay(manifest, sealed, open, taken.as_ref(), visit)?, warnings))
 }
 
 /// Segment files that the manifest does not name: left by a crash before they were named, or after they were forgotten.
@@ -291,11 +349,16 @@ pub(crate) fn hex(id: StoreId) -> String {
     id.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Follows the frames of `segments` from where the sealed ones end.
+/// Follows the frames of `segments` from where the sealed ones end. Where a checkpoint was taken, all frames that it covers
+/// must be there.
+///
+/// # Errors
+/// `Io`, what the visitor answers, and `Corruption` where the checkpoint does not hold.
 pub(crate) fn replay(
     manifest: &Manifest,
     sealed: Vec<Arc<Segment>>,
     segments: Vec<(Arc<Segment>, u64)>,
+    covered: Option<&Coverage>,
     visit: &mut dyn Visit,
 ) -> Result<Replayed> {
     let extents = sealed.iter().filter_map(|segment| segment.extent());
@@ -310,6 +373,7 @@ pub(crate) fn replay(
         durable_upto: manifest.durable_upto,
         counts: ScanCounts::default(),
     };
+    let mut progress = Progress::new(visit, &segments);
     let mut has_gap = false;
     for (segment, len) in segments {
         let opening = read_opening(&segment, len)?;
@@ -324,11 +388,11 @@ pub(crate) fn replay(
             }
             replayed.durable_upto = search_durable(&segment, SEGMENT_HEADER, len, replayed.durable_upto)?;
             replayed.others.push((segment, len));
+            progress.end_segment(len);
             continue;
         };
-        let mut on_record =
-            |record: &RecordRef<'_>, at, segment: &Arc<Segment>| visit.record(record, at, segment);
-        let end = replay_segment(&segment, len, &opening, &mut replayed.counts, &mut on_record)?;
+        let counts = &mut replayed.counts;
+        let end = replay_one(&segment, len, &opening, covered, counts, &mut progress, visit)?;
         replayed.last_seq = end.last_seq;
         replayed.durable_upto = replayed.durable_upto.max(end.durable_upto);
         if end.why.is_some() {
@@ -336,7 +400,82 @@ pub(crate) fn replay(
         }
         replayed.chain.push((segment, len, end));
     }
-    Ok(replayed)
+    // A covered segment that is outside of the chain, or none at all, leaves the chain's end below.
+    match covered.filter(|covered| covered.last_seq > replayed.last_seq) {
+        Some(_) => Err(Error::new(ErrorKind::Corruption, "the log ends below its checkpoint")),
+        None => Ok(replayed),
+    }
+}
+
+/// Replays the frames of a segment behind its opening frame; those that a checkpoint covers first, which must end where it says.
+fn replay_one(
+    segment: &Arc<Segment>,
+    len: u64,
+    opening: &Opening,
+    covered: Option<&Coverage>,
+    counts: &mut ScanCounts,
+    progress: &mut Progress,
+    visit: &mut dyn Visit,
+) -> Result<SegmentEnd> {
+    counts.frames += 1;
+    let mut end = SegmentEnd::behind(opening);
+    let differs = || segment.corruption(u64::from(opening.end), "the segment is not as the checkpoint says");
+    if let Some(covered) = covered {
+        match covered.segment(segment.id) {
+            Some(upto) if u64::from(upto.end) <= len => {
+                let upto_end = u64::from(upto.end);
+                end = replay_frames(segment, upto_end, end, counts, &mut *progress.counting(visit))?;
+                let is_there = end.why.is_none() && (end.offset, end.last_seq) == (upto.end, upto.last_seq);
+                if !is_there || !visit.reached(segment) {
+                    return Err(differs());
+                }
+            }
+            None if opening.base > covered.last_seq => {}
+            _ => return Err(differs()),
+        }
+    }
+    let end = replay_frames(segment, len, end, counts, &mut *progress.counting(visit))?;
+    counts.bytes += u64::from(end.offset);
+    progress.end_segment(len);
+    Ok(end)
+}
+
+/// How far the replay has come.
+struct Progress {
+    on_open: Option<OnOpen>,
+    /// Bytes of the segments before this one, and of all.
+    done: u64,
+    total: u64,
+    records: u32,
+}
+
+impl Progress {
+    fn new(visit: &dyn Visit, segments: &[(Arc<Segment>, u64)]) -> Progress {
+        let total = segments.iter().map(|(_, len)| len).sum();
+        Progress { on_open: visit.on_open(), done: 0, total, records: 0 }
+    }
+
+    /// Shows records to the visitor and, now and then, to whoever follows.
+    fn counting<'a>(&'a mut self, visit: &'a mut dyn Visit) -> Box<OnRecord<'a>> {
+        Box::new(|record, at, segment| {
+            self.records = self.records.wrapping_add(1);
+            if self.records.is_multiple_of(RECORDS_PER_REPORT) {
+                self.report(self.done + u64::from(at.offset));
+            }
+            visit.record(record, at, segment)
+        })
+    }
+
+    fn end_segment(&mut self, len: u64) {
+        self.done += len;
+        self.report(self.done);
+    }
+
+    fn report(&self, done: u64) {
+        if let Some(on_open) = &self.on_open {
+            on_open.report(OpenPhase::Replaying, done, self.total);
+        }
+    }
 }
 
 /// A replay that ends below what was durable has met rot, not a torn tail.
@@ -416,6 +555,7 @@ fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report
         next_seq,
         manifest,
         gave_up_ballast: false,
+        checkpoint: None,
         report: Recovered { clean: true, ..report },
     }
 }

@@ -33,6 +33,7 @@ use self::names::Settled;
 use self::output::{Output, Written, salvage};
 use self::scan::{Scan, scan};
 use self::sources::{Source, Sources};
+use crate::checkpoint::remove_useless;
 use crate::cut::JUMP;
 use crate::directory;
 use crate::manifest::{CleanClose, Manifest};
@@ -192,6 +193,8 @@ impl Repair<'_> {
                 return Err(error);
             }
         }
+        // It would not fit what follows, and takes room.
+        remove_useless(self.fs, self.dir, self.entries, false);
         manifest.store(self.fs, self.dir)
     }
 
@@ -317,7 +320,7 @@ impl Repair<'_> {
         };
         let segments = output.written.iter().map(|w| (Arc::clone(&w.segment), u64::from(w.len))).collect();
         let mut namespaces = Namespaces::must_exist();
-        let replayed = recovery::replay(&manifest, Vec::new(), segments, &mut namespaces)?;
+        let replayed = recovery::replay(&manifest, Vec::new(), segments, None, &mut namespaces)?;
         let records = report.records_kept + settled.made_up.len() as u64;
         let found = (replayed.last_seq, replayed.counts.records, replayed.chain.len());
         if found != (output.last_seq, records, output.written.len()) || !is_whole(&replayed, &[]) {
@@ -360,6 +363,8 @@ impl Repair<'_> {
                 .rename(&segment.path, &to)
                 .map_err(|e| Error::io("naming a salvaged segment", &segment.path, e))?;
         }
+        // No segment that it covers will be there.
+        remove_useless(self.fs, self.dir, self.entries, false);
         // DURABILITY: the names before the manifest that relies on them; storing it makes it the repaired store.
         self.sync_dir()?;
         manifest.store(self.fs, self.dir)?;

@@ -65,26 +65,31 @@ pub(crate) fn read_opening(segment: &Segment, file_len: u64) -> Result<Option<Op
     }))
 }
 
-/// Reads the frames behind the opening one, in order, and hands their records to `on_record` once a frame is whole.
+impl SegmentEnd {
+    /// The end as long as no frame behind the opening one has been read.
+    pub(crate) fn behind(opening: &Opening) -> SegmentEnd {
+        SegmentEnd {
+            offset: opening.end,
+            why: None,
+            last_seq: opening.follows,
+            next_seq: opening.base,
+            durable_upto: opening.durable_upto,
+        }
+    }
+}
+
+/// Reads the frames behind `end`, in order, and hands their records to `on_record` once a frame is whole.
 ///
 /// # Errors
 /// `Io`, and whatever `on_record` answers.
-pub(crate) fn replay_segment(
+pub(crate) fn replay_frames(
     segment: &Arc<Segment>,
     file_len: u64,
-    opening: &Opening,
+    mut end: SegmentEnd,
     counts: &mut ScanCounts,
     on_record: &mut OnRecord<'_>,
 ) -> Result<SegmentEnd> {
     let mut window = Window::new(&*segment.file, file_len);
-    let mut end = SegmentEnd {
-        offset: opening.end,
-        why: None,
-        last_seq: opening.follows,
-        next_seq: opening.base,
-        durable_upto: opening.durable_upto,
-    };
-    counts.frames += 1;
     while u64::from(end.offset) < file_len {
         let read = |e| read_error(segment, end.offset, e);
         let header = window.bytes(u64::from(end.offset), FRAME_HEADER_MAX).map_err(read)?;
@@ -133,7 +138,6 @@ pub(crate) fn replay_segment(
             }
         }
     }
-    counts.bytes += u64::from(end.offset);
     Ok(end)
 }
 
@@ -160,7 +164,9 @@ pub(crate) fn replay_again(
     let opening = read_opening(segment, len)?
         .ok_or_else(|| segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify"))?;
     let copy = Segment::new(segment.id, segment.uid, segment.path.clone(), Arc::clone(&segment.file));
-    let end = replay_segment(&Arc::new(copy), len, &opening, counts, on_record)?;
+    counts.frames += 1;
+    let end = replay_frames(&Arc::new(copy), len, SegmentEnd::behind(&opening), counts, on_record)?;
+    counts.bytes += u64::from(end.offset);
     match end.why {
         Some(why) => Err(segment.corruption(u64::from(end.offset), why)),
         None => Ok(end.last_seq),

@@ -2,11 +2,11 @@
 //! And the way back: opening sealed segments by their footers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use nadb_core::{Error, ErrorKind, Result, guard};
+use nadb_core::{Error, ErrorKind, OnOpen, OpenPhase, Result, guard};
 use nadb_vfs::Mapping;
 
 use crate::footer::{FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
@@ -191,11 +191,21 @@ fn check_len(segment: &Segment, extent: SealedExtent) -> Result<()> {
 pub(crate) fn open_footers(
     sealed: Vec<(Arc<Segment>, u64)>,
     mode: ReadMode,
+    on_open: Option<&OnOpen>,
 ) -> Result<(Vec<SealedSegment>, Vec<String>)> {
     let extents = sealed.iter().filter_map(|(segment, _)| segment.extent());
     let bytes: u64 = extents.map(|extent| u64::from(extent.file_len - extent.frames_end)).sum();
+    let done = AtomicU64::new(0);
+    let open_one = |segment: &Arc<Segment>| {
+        let opened = open_or_rebuild(segment, mode);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(on_open) = on_open {
+            on_open.report(OpenPhase::Footers, done, sealed.len() as u64);
+        }
+        opened
+    };
     let open = |part: &[(Arc<Segment>, u64)]| -> Result<Vec<_>> {
-        part.iter().map(|(segment, _)| open_or_rebuild(segment, mode)).collect()
+        part.iter().map(|(segment, _)| open_one(segment)).collect()
     };
     let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 || bytes < THREADED_BYTES {
         vec![open(&sealed)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nadb_core::{Compression, Durability, Error, Result};
+use nadb_core::{Compression, Durability, Error, OnOpen, OpenProgress, Result};
 use nadb_engine::{Engine, Options, ReadMode};
 use nadb_vfs::RealFs;
 
@@ -112,6 +112,24 @@ impl StoreBuilder {
     /// ```
     pub fn create(mut self, create: bool) -> StoreBuilder {
         self.options.create = create;
+        self
+    }
+
+    /// Tells `observer` now and then how far opening has come: from several threads, and opening waits for it.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let show = |progress: nadb::OpenProgress| println!("{:?}: {} of {}", progress.phase, progress.done, progress.total);
+    /// Store::builder().path(&path).on_open_progress(show).open()?.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn on_open_progress(
+        mut self,
+        observer: impl Fn(OpenProgress) + Send + Sync + 'static,
+    ) -> StoreBuilder {
+        self.options.on_open = Some(OnOpen::new(observer));
         self
     }
 

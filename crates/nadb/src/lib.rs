@@ -44,8 +44,9 @@ mod stream;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
-    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo, Outcome,
-    RecoveryReport, Result, SegmentInfo, SegmentState, Stats, Tags, Value, VerifyReport, Written,
+    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo,
+    OpenPhase, OpenProgress, Outcome, RecoveryReport, Result, SegmentInfo, SegmentState, Stats, Tags, Value,
+    VerifyReport, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,

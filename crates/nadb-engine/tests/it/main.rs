@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod blobs;
+mod checkpoint;
 mod conformance;
 mod snapshots;
 mod views;

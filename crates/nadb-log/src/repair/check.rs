@@ -61,7 +61,7 @@ pub(super) fn check(
         }
         sealed.push(segment);
     }
-    let replayed = replay(manifest, sealed, open, &mut Namespaces::default())
+    let replayed = replay(manifest, sealed, open, None, &mut Namespaces::default())
         .and_then(|replayed| check_nothing_durable_is_missing(dir, &replayed).map(|()| replayed));
     let Some(replayed) = unless_damaged(replayed)? else { return Ok(None) };
     Ok(Some(Checked { records: counts.records + replayed.counts.records, replayed, footers }))

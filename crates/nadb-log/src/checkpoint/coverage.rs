@@ -1,0 +1,105 @@
+//! Which frames a checkpoint covers, and whether it may stand for them under a manifest.
+
+use nadb_core::limits::SEQ_MAX;
+use nadb_core::{SegmentId, Seq, StoreId};
+
+use crate::bytes::Reader;
+use crate::manifest::{Manifest, NamedSegment};
+use crate::segment::SEGMENT_HEADER;
+
+/// A segment up to where a checkpoint covers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoveredSegment {
+    /// The segment as the manifest named it.
+    pub named: NamedSegment,
+    /// Where its last covered frame ends.
+    pub end: u32,
+    /// The last number up to there.
+    pub last_seq: Seq,
+}
+
+/// What a checkpoint covers: every frame of the store up to a number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// The store.
+    pub store: StoreId,
+    /// The seed of its key hash.
+    pub hash_seed: u64,
+    /// The last number.
+    pub last_seq: Seq,
+    /// Records of every kind.
+    pub records: u64,
+    /// The segments that have frames, in the order of their numbers.
+    pub segments: Vec<CoveredSegment>,
+}
+
+impl Coverage {
+    /// The segment with this number.
+    #[must_use]
+    pub fn segment(&self, id: SegmentId) -> Option<&CoveredSegment> {
+        let at = self.segments.binary_search_by_key(&id, |covered| covered.named.id).ok()?;
+        self.segments.get(at)
+    }
+
+    /// Whether a store with this manifest has all that is covered, and beyond it only frames that are replayed: so no sealed
+    /// segment that is not covered to its end.
+    pub(crate) fn fits(&self, manifest: &Manifest) -> bool {
+        let named = |id| {
+            let at = manifest.segments.binary_search_by_key(&id, |named| named.id).ok()?;
+            manifest.segments.get(at)
+        };
+        let is_still_there =
+            |covered: &CoveredSegment| named(covered.named.id).is_some_and(|now| covered.is(now));
+        self.store == manifest.store
+            && self.hash_seed == manifest.hash_seed
+            && self.segments.iter().all(is_still_there)
+            && manifest.segments.iter().all(|now| now.sealed.is_none() || self.segment(now.id).is_some())
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8 + self.segments.len() * 49);
+        out.extend_from_slice(&self.records.to_le_bytes());
+        for segment in &self.segments {
+            segment.named.encode(&mut out);
+            out.extend_from_slice(&segment.end.to_le_bytes());
+            out.extend_from_slice(&segment.last_seq.0.to_le_bytes());
+        }
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8], store: StoreId, hash_seed: u64, last_seq: Seq) -> Option<Coverage> {
+        let mut reader = Reader::new(bytes);
+        let mut coverage =
+            Coverage { store, hash_seed, last_seq, records: reader.u64()?, segments: Vec::new() };
+        while !reader.is_at_end() {
+            let named = NamedSegment::decode(&mut reader)?;
+            let segment = CoveredSegment { named, end: reader.u32()?, last_seq: Seq(reader.u64()?) };
+            let before = coverage.segments.last();
+            let follows =
+                before.is_none_or(|before| before.named.id < named.id && before.last_seq <= segment.last_seq);
+            let is_as_sealed = named
+                .sealed
+                .is_none_or(|sealed| (sealed.frames_end, sealed.last_seq) == (segment.end, segment.last_seq));
+            if !follows || !is_as_sealed || segment.end <= SEGMENT_HEADER {
+                return None;
+            }
+            coverage.segments.push(segment);
+        }
+        let end = coverage.segments.last().map_or(Seq(0), |last| last.last_seq);
+        (end == last_seq && last_seq.0 <= SEQ_MAX).then_some(coverage)
+    }
+}
+
+impl CoveredSegment {
+    /// Whether it is the one that a manifest names now. It may have been sealed since, if no number came to it before: then the
+    /// rows of its footer are those that are covered. If it is not sealed, its frames are still to be looked at.
+    fn is(&self, now: &NamedSegment) -> bool {
+        self.named.uid == now.uid
+            && match (self.named.sealed, now.sealed) {
+                (None, None) => true,
+                (Some(then), Some(now)) => then == now,
+                (None, Some(now)) => now.frames_end >= self.end && now.last_seq == self.last_seq,
+                (Some(_), None) => false,
+            }
+    }
+}
