@@ -374,14 +374,14 @@ impl Shared {
         for slot in self.keyspace.slots().iter() {
             stats.live_bytes += slot.live.live_bytes();
             stats.remembered_deaths += slot.live.deaths() as u64;
-            stats.live_set_bytes += slot.live.memory_bytes() as u64;
+            stats.live_set_bytes += slot.live.memory_bytes();
             stats.memtable_bytes += slot.rows().memory_bytes() as u64;
         }
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;
         stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
         stats.pinned_bytes = self.keyspace.versions.record_bytes();
-        stats.versions_bytes = self.keyspace.versions.memory_bytes() as u64;
+        stats.versions_bytes = self.keyspace.versions.memory_bytes();
         stats.unsealed_segments = self.log.unsealed_count() as u64;
         stats.seals = load(&self.counters.seals);
         stats.seal_waits = load(&self.counters.seal_waits);

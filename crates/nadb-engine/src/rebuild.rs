@@ -84,7 +84,7 @@ impl Rebuild<'_> {
                 .map(|(from, to)| scope.spawn(move || self.run_part(from, to, progress)))
                 .collect();
             let own = self.run_part(last.0, last.1, progress);
-            threads.into_iter().map(join).collect::<Result<()>>().and(own)
+            threads.into_iter().try_for_each(join).and(own)
         })
     }
 

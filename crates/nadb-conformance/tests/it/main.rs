@@ -32,6 +32,7 @@ flush
 segments
 verify
 recovery
+streams
 durability class Buffered
 durability class Flushed
 durability class Synced

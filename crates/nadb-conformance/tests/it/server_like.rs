@@ -133,6 +133,7 @@ segments
 verify
 recovery
 snapshots
+streams
 custom merges
 durability class Buffered
 durability class Flushed

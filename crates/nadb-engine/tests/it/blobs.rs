@@ -50,7 +50,7 @@ fn blobs(disk: &SimFs) -> usize {
 }
 
 fn large(seed: u8) -> Vec<u8> {
-    (0..200_000u32).map(|n| (n / 7) as u8 ^ seed).collect()
+    (0..200_000u32).map(|n| (n / 7).to_le_bytes()[0] ^ seed).collect()
 }
 
 #[test]

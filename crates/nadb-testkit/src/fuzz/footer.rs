@@ -122,11 +122,11 @@ fn encode(rows: u32, is_full: bool) -> Vec<u8> {
         seq: Seq(u64::from(n) + 2),
         offset: 100 + n * 90,
         len: 60 + n % 9,
-        expires_ms: (is_full && n % 3 == 0).then(|| 1_700_000_060_000 + u64::from(n)),
+        expires_ms: (is_full && n.is_multiple_of(3)).then(|| 1_700_000_060_000 + u64::from(n)),
         size: if is_full && n % 5 == 3 { 0 } else { u64::from(n % 50) },
         created_ms: 1_700_000_000_000,
         updated_ms: 1_700_000_000_000 + u64::from(n % 4),
-        blob: (is_full && n % 5 == 4).then(|| nadb_core::BlobId([7; 16])),
+        blob: (is_full && n % 5 == 4).then_some(nadb_core::BlobId([7; 16])),
     };
     let metas: Vec<RowMeta> = (0..rows).map(meta).collect();
     let key = |n: u32| format!("key:{:03}", n.wrapping_mul(37) % 101).into_bytes();
