@@ -1,0 +1,66 @@
+//! NADB with its defaults; values of 64 KiB without compression.
+
+use std::path::Path;
+
+use anyhow::Result;
+use nadb::{Compression, Durability, Namespace, Store};
+use nadb_benches::Key;
+
+use super::{Class, Engine, Setup};
+
+pub(super) struct Nadb {
+    store: Store,
+    namespace: Namespace,
+}
+
+impl Nadb {
+    pub(super) fn open(dir: &Path, setup: &Setup) -> Result<Nadb> {
+        let durability = match setup.class {
+            Class::Flushed => Durability::Flushed,
+            Class::Synced => Durability::Synced,
+        };
+        let mut builder = Store::builder().path(dir).durability(durability);
+        if setup.large_values {
+            builder = builder.compression(Compression::None);
+        }
+        let store = builder.open()?;
+        let namespace = store.namespace("bench")?;
+        Ok(Nadb { store, namespace })
+    }
+}
+
+impl Engine for Nadb {
+    fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.namespace.set(key, value)?;
+        Ok(())
+    }
+
+    fn set_batch(&self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
+        self.namespace.set_many(rows.iter().map(|(key, value)| (key, value)))?;
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let value = self.namespace.get(key)?;
+        if let Some(value) = &value {
+            see(value);
+        }
+        Ok(value.is_some())
+    }
+
+    fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+        for entry in self.namespace.range(from..)?.take(limit) {
+            let (key, value) = entry?;
+            see(&key, &value);
+        }
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.store.close()?)
+    }
+
+    fn written_bytes(&self) -> Option<u64> {
+        self.store.stats().ok().map(|stats| stats.written_bytes)
+    }
+}
