@@ -170,7 +170,8 @@ pub trait File: Debug + Send + Sync + 'static {
         Ok(Mapping::from(bytes))
     }
 
-    /// Whether [`File::map`] maps. Where it would copy, positioned reads of what is needed are the better way.
+    /// Whether [`File::map`] maps, and what it maps stays as the file is: not so on file systems of other machines or
+    /// programs (NFS, SMB, FUSE and the like). Where it says no, positioned reads of what is needed are the better way.
     fn can_map(&self) -> bool {
         false
     }

@@ -141,7 +141,7 @@ impl File for RealFile {
     }
 
     fn can_map(&self) -> bool {
-        true
+        maps_are_coherent(&self.file)
     }
 }
 
@@ -258,7 +258,58 @@ fn allocate(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
     }
 }
 
+/// File systems whose content another machine or a program may change behind a mapping's back, or whose server may go
+/// away while pages are touched: by the magic numbers of statfs(2).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const REMOTE: [u32; 10] = [
+    0x0000_6969, // NFS
+    0x0000_517B, // SMB
+    0xFE53_4D42, // SMB 2
+    0xFF53_4D42, // CIFS
+    0x6573_5546, // FUSE
+    0x0102_1997, // 9P
+    0x00C3_6400, // Ceph
+    0x5346_414F, // AFS
+    0x6B41_4653, // kAFS
+    0x0BD0_0BD0, // Lustre
+];
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn maps_are_coherent(file: &fs::File) -> bool {
+    // Where the system does not say, positioned reads are the way that is always right.
+    rustix::fs::fstatfs(file).is_ok_and(|stat| is_coherent(i128::from(stat.f_type)))
+}
+
+/// The number has another width and sign on each architecture; the low 32 bits are the same on all.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_coherent(kind: i128) -> bool {
+    !REMOTE.contains(&u32::try_from(kind & 0xFFFF_FFFF).unwrap_or_default())
+}
+
+/// Elsewhere the system does not say by such a number.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn maps_are_coherent(_file: &fs::File) -> bool {
+    true
+}
+
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn allocate(_file: &fs::File, _offset: u64, _len: u64) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system cannot reserve blocks for a file"))
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_file_systems_are_known_whatever_the_width_of_their_number() {
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994] {
+            assert!(is_coherent(local), "{local:#x}");
+        }
+        for remote in REMOTE.map(i128::from) {
+            assert!(!is_coherent(remote), "{remote:#x}");
+        }
+        let negative = i128::from(0xFF53_4D42_u32.cast_signed());
+        assert!(negative < 0 && !is_coherent(negative));
+    }
 }

@@ -81,7 +81,8 @@ impl StoreBuilder {
     /// it is caught. That happens when the medium fails, when a file system over a network goes away, and when somebody
     /// shortens a segment while the store is open. With positioned reads each of these is an error of kind `Io` or
     /// `Corruption` from the read that met it. Each read of a record is a system call and a copy then, and the footers of all
-    /// sealed segments are held in memory. Choose it where a process must outlive its disk, and on network file systems.
+    /// sealed segments are held in memory. Choose it where a process must outlive its disk. File systems of which Linux says
+    /// that another machine or program serves them (NFS, SMB, FUSE and the like) are always read so.
     ///
     /// What is in the files does not depend on it: it may differ at every opening.
     ///
