@@ -33,6 +33,7 @@
 //! nadb_conformance::tests!(subject, excluded: "\
 //! flush
 //! snapshots
+//! streams
 //! custom merges
 //! ");
 //!
@@ -58,6 +59,7 @@ mod namespaces;
 mod overwrites;
 mod report;
 mod snapshots;
+mod streams;
 mod subject;
 mod threads;
 mod values;
@@ -239,6 +241,23 @@ macro_rules! __checks {
                 a_snapshot_has_a_batch_whole_or_not_at_all
                 reads_of_a_snapshot_beyond_a_limit_are_refused
                 a_snapshot_ends_with_its_store
+            }
+            streams {
+                a_stream_is_seen_from_its_commit_on
+                a_stream_that_is_dropped_leaves_nothing
+                conditions_of_streams_are_tested_at_the_commit
+                pieces_of_any_size_make_one_value
+                a_stream_makes_a_record_like_any_put
+                lifetimes_of_streams_count_from_the_commit
+                the_last_commit_counts
+                of_many_streams_if_absent_one_wins
+                readers_go_to_any_place
+                a_reader_of_what_is_absent_is_none
+                a_reader_keeps_its_moment
+                classes_of_streams_work_or_are_refused
+                streams_beyond_a_limit_are_refused
+                a_streamed_value_beyond_the_limit_is_refused
+                streams_end_with_their_store
             }
             limits {
                 writes_beyond_a_limit_are_refused

@@ -36,6 +36,8 @@ pub(crate) fn optional_methods_work_or_are_refused(s: &mut Subject) {
     check(Feature::Verify, s.backend().verify().err());
     check(Feature::Recovery, s.backend().recovery().err());
     check(Feature::Snapshots, s.backend().snapshot().err());
+    check(Feature::Streams, s.backend().reader(N, b"a").err());
+    check(Feature::Streams, s.backend().writer(set("a", "w"), &WriteOptions::default()).err());
     let stats = s.backend().stats();
     if let Ok(stats) = &stats {
         assert_eq!((stats.keys, stats.namespaces), (2, 1));
@@ -72,6 +74,8 @@ pub(crate) fn a_closed_store_says_so(s: &mut Subject) {
         (Feature::Stats, backend.stats().map(drop)),
         (Feature::Segments, backend.segments().map(drop)),
         (Feature::Snapshots, backend.snapshot().map(drop)),
+        (Feature::Streams, backend.reader(N, b"a").map(drop)),
+        (Feature::Streams, backend.writer(set("a", "w"), &WriteOptions::default()).map(drop)),
         (Feature::Verify, backend.verify().map(drop)),
     ];
     for (feature, result) in optional {

@@ -196,17 +196,19 @@ pub trait Backend: Send + Sync + 'static {
         Err(self.capabilities().unsupported(Feature::Snapshots.name()))
     }
 
-    /// A value that is written piece by piece and becomes visible at its commit: `operation` is a put, whose own value is
-    /// what the pieces are added to. Optional: [`Feature::Streams`].
+    /// Begins a value that is written piece by piece and becomes visible at its commit: see [`ValueWriter`]. `operation` is a
+    /// put, whose own value (mostly none) is what the pieces are added to. Optional: [`Feature::Streams`].
     ///
     /// # Errors
-    /// `Unsupported`, also for an operation that is no put; `Limit`, `InvalidInput`, `NoSpace`, `Closed`.
+    /// `Unsupported`, also for an operation that is no put; what [`Capabilities::check_write`] refuses is refused here
+    /// already; `NoSpace`, `Io`, `Unavailable`, `Closed`. Whether a condition holds is only asked at the commit.
     fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
         let _ = (operation, options);
         Err(self.capabilities().unsupported(Feature::Streams.name()))
     }
 
-    /// The value of a key, to be read piece by piece. Optional: [`Feature::Streams`].
+    /// The value of a key, to be read piece by piece: see [`ValueReader`]. `None` where [`get`](Backend::get) gives `None`.
+    /// Optional: [`Feature::Streams`].
     ///
     /// # Errors
     /// `Unsupported`; otherwise as [`get`](Backend::get).
@@ -301,6 +303,10 @@ mod tests {
         check(backend.stats().err(), "stats");
         check(backend.segments().err(), "segments");
         check(backend.snapshot().err(), "snapshots");
+        let put = crate::Action::Put(crate::Put::new(Vec::new()));
+        let operation = Operation::new("n", b"k".as_slice(), put);
+        check(backend.writer(operation, &WriteOptions::default()).err(), "streams");
+        check(backend.reader("n", b"k").err(), "streams");
         check(backend.verify().err(), "verify");
         check(backend.recovery().err(), "recovery");
         assert_eq!(format!("{backend:?}"), "Backend(\"least\")");

@@ -32,7 +32,7 @@ pub enum Feature {
     Recovery,
     /// [`Backend::snapshot`](crate::Backend::snapshot).
     Snapshots,
-    /// [`Backend::writer`](crate::Backend::writer) and [`Backend::reader`](crate::Backend::reader).
+    /// [`Backend::writer`](crate::Backend::writer) and [`Backend::reader`](crate::Backend::reader), both or neither.
     Streams,
     /// Merges by operators that the user wrote; those of NADB work everywhere.
     CustomMerges,
@@ -133,9 +133,10 @@ pub struct Capabilities {
     pub batches: BatchAtomicity,
     /// What listings show of concurrent writes.
     pub scans: ScanConsistency,
-    /// Bytes of a value, at most.
+    /// Bytes of a value, at most; of one that is written piece by piece, too.
     pub value_bytes_max: u64,
-    /// Bytes of a value above which it is stored apart, and does not count for the length of a batch.
+    /// Bytes of a value above which it is stored apart, and does not count for the length of a batch; `u64::MAX` where every
+    /// value counts.
     pub apart_bytes_min: u64,
     /// Bytes of all keys and values of a batch together, at most. A single write is a batch, too, so there is room for the
     /// largest value under the longest key.

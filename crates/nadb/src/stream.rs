@@ -11,7 +11,13 @@ use crate::settings::written;
 /// [`Namespace::writer`](crate::Namespace::writer) and [`PutBuilder::writer`](crate::PutBuilder::writer).
 ///
 /// Nothing of it is visible before [`commit`](ValueWriter::commit), which makes the whole record at once; dropped without
-/// it, nothing was written. It is an [`io::Write`], so that [`io::copy`] works.
+/// it, nothing was written. It is an [`io::Write`], so that [`io::copy`] works; pieces of any size do, without a
+/// [`BufWriter`](io::BufWriter) around it.
+///
+/// The write happens at the commit: conditions are tested then, `keep_tags` and `keep_ttl` keep what the key has then, and a
+/// lifetime begins then. Any number of writers may be open at once, also for one key; none waits for another, and the last
+/// commit counts. A writer may go to another thread. It does not keep the store open: after the store was closed, or its last
+/// handle dropped, `commit` answers `Closed`.
 ///
 /// ```
 /// use std::io::Write;
@@ -35,7 +41,17 @@ impl ValueWriter {
         ValueWriter { writer }
     }
 
-    /// Bytes so far.
+    /// Bytes so far; the value that the builder had included.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// let files = nadb::Store::memory()?.namespace("files")?;
+    /// let mut writer = files.writer("k")?;
+    /// assert!(writer.is_empty());
+    /// writer.write_all(b"12345")?;
+    /// assert_eq!(writer.len(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> u64 {
         self.writer.len()
@@ -50,19 +66,33 @@ impl ValueWriter {
     /// Makes the record, in one atomic step. When it returns, the record is visible, and as durable as its class says.
     ///
     /// # Errors
-    /// What an earlier piece met; otherwise as [`PutBuilder::commit`](crate::PutBuilder::commit).
+    /// What an earlier piece met; otherwise as [`PutBuilder::commit`](crate::PutBuilder::commit). The pieces are gone then.
+    ///
+    /// ```
+    /// use nadb::{ErrorKind, Store};
+    /// use std::io::Write;
+    /// let files = Store::memory()?.namespace("files")?;
+    /// let mut writer = files.put("k", "").if_absent().writer()?;
+    /// writer.write_all(b"streamed")?;
+    /// let first = files.set("k", "faster")?; // does not wait for the writer
+    /// let error = writer.commit().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PreconditionFailed { current: Some(first.version) });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn commit(self) -> Result<Written> {
         self.writer.commit().map(|outcome| written(&outcome))
     }
 }
 
 impl Write for ValueWriter {
-    /// Takes all of `bytes`, or fails: an [`io::Error`] with a [`nadb::Error`](crate::Error) inside.
+    /// Takes all of `bytes`, or fails: an [`io::Error`] with a [`nadb::Error`](crate::Error) inside. After that every further
+    /// piece and the commit fail in the same way.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer.write(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
+    /// Does nothing: only [`commit`](ValueWriter::commit) makes anything visible or durable.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -74,9 +104,15 @@ impl fmt::Debug for ValueWriter {
     }
 }
 
-/// A value that is read piece by piece, from any place; made by [`Namespace::reader`](crate::Namespace::reader). It stays as
-/// it was, whatever happens to the key. Every byte is verified before it is given; damage is an [`io::Error`] with a
-/// [`nadb::Error`](crate::Error) inside.
+/// A value that is read piece by piece, from any place; made by [`Namespace::reader`](crate::Namespace::reader).
+///
+/// Value and metadata stay as they were when it was made: that the key is overwritten, deleted or expires, or that its
+/// namespace is dropped, does not show, and no writer waits for a reader. It may go to another thread, and does not keep the
+/// store open; after the store was closed it goes on, or its reads fail as `Closed`.
+///
+/// Every byte is verified before it is given. Damage is an [`io::Error`] with a [`nadb::Error`](crate::Error) inside:
+/// `error.get_ref().and_then(|inside| inside.downcast_ref::<nadb::Error>())`. A position behind the end is allowed, and reads
+/// there give nothing; a seek to before the beginning is an error, and the position stays.
 ///
 /// ```
 /// use std::io::{Read, Seek, SeekFrom};
@@ -99,6 +135,17 @@ impl ValueReader {
     }
 
     /// The record's metadata; its `size` is the value's length.
+    ///
+    /// ```
+    /// let files = nadb::Store::memory()?.namespace("files")?;
+    /// let written = files.put("k", "value").content_type("text/plain").commit()?;
+    /// let reader = files.reader("k")?.unwrap();
+    /// files.set("k", "another")?;
+    /// let metadata = reader.metadata();
+    /// assert_eq!((metadata.size, metadata.version), (5, written.version));
+    /// assert_eq!(metadata.content_type.as_deref(), Some("text/plain"));
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         self.reader.metadata()

@@ -2,16 +2,18 @@
 //! all backends mean. Start from here to write one of your own.
 
 use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nadb_core::limits::{check_key, check_namespace, check_ttl, check_value_len_max};
 use nadb_core::{
     Action, Backend, BackendSnapshot, Capabilities, Clock, Condition, Entry, Error, ErrorKind, ExpiryUpdate,
     Feature, Listing, Metadata, NamespaceInfo, Operation, Outcome, Put, Result, ScanConsistency, ScanRequest,
-    Stats, TagsUpdate, Value, WriteBatch, WriteOptions,
+    Stats, TagsUpdate, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 
-/// Records in ordered maps.
+/// Records in ordered maps. Clones share them.
+#[derive(Clone)]
 pub(crate) struct MapBackend {
     capabilities: Capabilities,
     clock: Arc<dyn Clock>,
@@ -41,10 +43,11 @@ struct Draft<'s, 'b> {
 impl MapBackend {
     /// An empty store that tells the time by `clock`.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> MapBackend {
-        // Stats, snapshots and merges by the user's operators, but no flush, no segments, no durability classes.
+        // Stats, snapshots, streams and merges by the user's operators, but no flush, no segments, no durability classes.
         let mut capabilities = Capabilities::new("map")
             .with(Feature::Stats)
             .with(Feature::Snapshots)
+            .with(Feature::Streams)
             .with(Feature::CustomMerges);
         capabilities.scans = ScanConsistency::Settled;
         capabilities.value_bytes_max = 1 << 20;
@@ -235,6 +238,92 @@ impl Backend for MapBackend {
             version: state.last_version,
             now_ms: self.clock.now_ms(),
         }))
+    }
+
+    fn writer(
+        &self,
+        mut operation: Operation<'static>,
+        options: &WriteOptions,
+    ) -> Result<Box<dyn ValueWriter>> {
+        self.capabilities.check_write(std::slice::from_ref(&operation), options)?;
+        drop(self.open_state()?);
+        let Action::Put(put) = &mut operation.action else {
+            return Err(self.capabilities.unsupported("streams of anything but a put"));
+        };
+        let value = std::mem::take(&mut put.value).into_owned();
+        let (store, options) = (self.clone(), options.clone());
+        Ok(Box::new(MapWriter { store, operation, value, options, failed: None }))
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        let reader = |entry: Entry| MapReader { value: Cursor::new(entry.value), metadata: entry.metadata };
+        Ok(self.get_entry(namespace, key)?.map(|entry| Box::new(reader(entry)) as Box<dyn ValueReader>))
+    }
+}
+
+/// A value on its way: the maps know nothing of it before it is whole, and then it is a write like any other.
+struct MapWriter {
+    store: MapBackend,
+    operation: Operation<'static>,
+    value: Vec<u8>,
+    options: WriteOptions,
+    /// What every later call answers, once something was wrong.
+    failed: Option<Error>,
+}
+
+impl MapWriter {
+    fn check_room(&self, bytes: &[u8]) -> Result<()> {
+        drop(self.store.open_state()?);
+        check_value_len_max(self.len() + bytes.len() as u64, self.store.capabilities.value_bytes_max)
+    }
+}
+
+impl ValueWriter for MapWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.failed = self.failed.take().or_else(|| self.check_room(bytes).err());
+        if let Some(error) = &self.failed {
+            return Err(error.duplicate());
+        }
+        self.value.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.value.len() as u64
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<Outcome> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if let Action::Put(put) = &mut self.operation.action {
+            put.value = self.value.into();
+        }
+        Ok(self.store.write(&[self.operation], &self.options)?.remove(0))
+    }
+}
+
+/// A value that was found: it is shared with the maps, and stays when they change.
+struct MapReader {
+    value: Cursor<Value>,
+    metadata: Metadata,
+}
+
+impl Read for MapReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.value.read(buf)
+    }
+}
+
+impl Seek for MapReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.value.seek(to)
+    }
+}
+
+impl ValueReader for MapReader {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 }
 

@@ -7,6 +7,7 @@ mod noticed;
 mod server_like;
 mod wrong;
 mod wrong_snapshots;
+mod wrong_streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,6 @@ flush
 segments
 verify
 recovery
-streams
 durability class Buffered
 durability class Flushed
 durability class Synced

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{wrong, wrong_snapshots};
+use crate::{wrong, wrong_snapshots, wrong_streams};
 
 /// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
@@ -170,6 +170,55 @@ faults! {
     versions_of_snapshots_are_of_now: VersionIsOfNow =>
         the_version_of_a_snapshot_is_between_its_writes_and_later_ones;
     versions_of_snapshots_stand_still: VersionStandsStill => each_snapshot_has_a_moment_of_its_own;
+}
+
+faults! {
+    wrong_streams:
+    readers_of_what_is_absent_are_empty: AbsentIsEmpty => a_reader_of_what_is_absent_is_none;
+    readers_of_what_expired_are_there: ExpiredAreRead => a_reader_of_what_is_absent_is_none;
+    readers_are_of_now: ReadersAreOfNow => a_reader_keeps_its_moment;
+    readers_end_early: ReadersEndEarly => readers_go_to_any_place, pieces_of_any_size_make_one_value;
+    readers_end_with_their_key: ReadersEndWithTheirKey => a_reader_keeps_its_moment;
+    readers_have_metadata_of_now: MetadataIsOfNow => a_reader_keeps_its_moment;
+    readers_stop_writers: ReadersStopWriters => a_reader_keeps_its_moment;
+    seeks_from_the_end_count_from_the_start: SeeksFromEndCountFromStart => readers_go_to_any_place;
+    seeks_stay_before_the_end: SeeksStayBeforeTheEnd => readers_go_to_any_place;
+    seeks_stop_at_the_start: SeeksStopAtTheStart => readers_go_to_any_place;
+    streams_are_claimed_only: ClaimedOnly => optional_methods_work_or_are_refused;
+    streams_are_committed_at_the_first_piece: CommittedAtTheFirstPiece =>
+        a_stream_is_seen_from_its_commit_on,
+        a_stream_that_is_dropped_leaves_nothing;
+    streams_are_committed_when_dropped: CommitWhenDropped => a_stream_that_is_dropped_leaves_nothing;
+    streams_are_hidden: Hidden => optional_methods_work_or_are_refused, readers_go_to_any_place;
+    streams_cut_long_pieces: LongPiecesAreCut => pieces_of_any_size_make_one_value;
+    streams_cut_what_is_too_long: TooLongIsCut => a_streamed_value_beyond_the_limit_is_refused;
+    streams_end_at_an_empty_piece: EmptyPieceIsTheEnd => pieces_of_any_size_make_one_value;
+    streams_forget_attributes: AttributesAreForgotten => a_stream_makes_a_record_like_any_put;
+    streams_forget_closing: ClosingIsForgotten => streams_end_with_their_store;
+    streams_forget_their_own_value: OwnValueIsForgotten => pieces_of_any_size_make_one_value;
+    streams_go_on_after_a_failure: FailedGoOn => a_streamed_value_beyond_the_limit_is_refused;
+    streams_have_conditions_of_the_start: ConditionsAreOfTheStart =>
+        conditions_of_streams_are_tested_at_the_commit,
+        of_many_streams_if_absent_one_wins;
+    streams_have_lifetimes_of_the_start: LifetimesAreOfTheStart => lifetimes_of_streams_count_from_the_commit;
+    streams_have_one_piece: FirstPieceIsAll => pieces_of_any_size_make_one_value;
+    streams_have_the_length_of_a_piece: LengthIsThatOfThePiece => pieces_of_any_size_make_one_value;
+    streams_have_their_last_piece: LastPieceIsAll => a_stream_is_seen_from_its_commit_on;
+    streams_have_the_version_of_the_start: VersionIsOfTheStart => a_stream_is_seen_from_its_commit_on;
+    streams_ignore_classes: ClassesAreIgnored => classes_of_streams_work_or_are_refused;
+    streams_ignore_conditions: ConditionsAreIgnored =>
+        conditions_of_streams_are_tested_at_the_commit,
+        of_many_streams_if_absent_one_wins;
+    streams_keep_what_was_at_the_start: KeepIsOfTheStart => a_stream_makes_a_record_like_any_put;
+    streams_lock_their_key: OneStreamPerKey =>
+        the_last_commit_counts,
+        of_many_streams_if_absent_one_wins;
+    streams_lose_against_others: FirstStreamWins => the_last_commit_counts;
+    streams_make_their_namespace_at_the_start: NamespaceComesAtTheStart =>
+        a_stream_is_seen_from_its_commit_on,
+        a_stream_that_is_dropped_leaves_nothing;
+    streams_take_any_input: AnyInputIsTaken => streams_beyond_a_limit_are_refused;
+    streams_take_deletes: DeletesAreTaken => streams_beyond_a_limit_are_refused;
 }
 
 #[test]

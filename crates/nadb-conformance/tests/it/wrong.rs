@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use nadb_core::{
     Action, Attrs, Backend, BackendSnapshot, Capabilities, Clock, Condition, Entry, Error, ErrorKind,
     ExpiryUpdate, Feature, Listing, Merge, MergeKind, Metadata, NamespaceInfo, Operation, Outcome, Put,
-    Result, ScanRequest, Stats, Tags, TagsUpdate, Value, WriteBatch, WriteOptions,
+    Result, ScanRequest, Stats, Tags, TagsUpdate, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 
 use crate::map_backend::MapBackend;
@@ -405,6 +405,14 @@ impl Backend for Wrong {
             return Err(self.capabilities.unsupported("stats"));
         }
         self.map.stats()
+    }
+
+    fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
+        self.map.writer(operation, options)
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        self.map.reader(namespace, key)
     }
 
     fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nadb_core::{
     Backend, BackendSnapshot, Capabilities, Clock, Entry, Error, ErrorKind, Feature, Listing, Metadata,
-    NamespaceInfo, Outcome, Result, ScanRequest, Stats, Value, WriteBatch, WriteOptions,
+    NamespaceInfo, Operation, Outcome, Result, ScanRequest, Stats, Value, ValueReader, ValueWriter,
+    WriteBatch, WriteOptions,
 };
 
 use crate::map_backend::MapBackend;
@@ -125,6 +126,14 @@ impl Backend for Wrong {
 
     fn stats(&self) -> Result<Stats> {
         self.map.stats()
+    }
+
+    fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
+        self.map.writer(operation, options)
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        self.map.reader(namespace, key)
     }
 
     fn snapshot(&self) -> Result<Arc<dyn BackendSnapshot>> {
