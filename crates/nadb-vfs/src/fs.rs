@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::appender::Appender;
 use crate::mapping::Mapping;
 
 /// A file system as seen by one store.
@@ -174,6 +175,17 @@ pub trait File: Debug + Send + Sync + 'static {
     /// programs (NFS, SMB, FUSE and the like). Where it says no, positioned reads of what is needed are the better way.
     fn can_map(&self) -> bool {
         false
+    }
+
+    /// A writer of the file's end, from `from` on, that appends through memory; the file never grows beyond `len` by it.
+    /// `None` where there is no such memory, or where the file system may run out of space although blocks were reserved.
+    /// There may be only one at a time for a file, and nobody else may write behind its end but who then tells it
+    /// ([`Appender::skip_to`]).
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::OutOfMemory`] and others where the system cannot map this file.
+    fn appender(&self, _from: u64, _len: u64) -> io::Result<Option<Box<dyn Appender>>> {
+        Ok(None)
     }
 
     /// Writes all of `buf` at `offset`.

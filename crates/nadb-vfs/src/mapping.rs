@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use bytes::Bytes;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapRaw};
 
 /// How many counts share the pins of one mapping. More threads than this share counts, which is slow, never wrong.
 const STRIPES: usize = 16;
@@ -43,8 +43,23 @@ struct Stripe {
 
 enum Memory {
     Mapped(Mmap),
+    /// Of a file that is being appended to.
+    Growing(Growing),
     /// A copy, where there is no file of the operating system or nothing to map.
     Copied(Vec<u8>),
+}
+
+/// Memory of which only the bytes in front of the end are there for readers.
+struct Growing {
+    memory: MmapRaw,
+    /// INVARIANT: only rises, at most to the length of the memory; bytes in front of it are not written any more.
+    end: AtomicUsize,
+}
+
+/// The one who writes behind the end of a growing mapping.
+#[derive(Debug)]
+pub(crate) struct GrowingEnd {
+    mapping: Mapping,
 }
 
 /// A part of the mapping's bytes, and the pin that keeps them.
@@ -67,6 +82,21 @@ pub enum Advice {
 impl Mapping {
     pub(crate) fn mapped(mmap: Mmap) -> Self {
         Mapping::over(Memory::Mapped(mmap))
+    }
+
+    /// A mapping whose bytes are those of `memory` up to an end that rises; and who makes it rise. INVARIANT: whoever writes
+    /// into the file otherwise stays behind the end and before nobody's `append`.
+    pub(crate) fn growing(memory: MmapRaw, end: usize) -> (Mapping, GrowingEnd) {
+        let end = AtomicUsize::new(end.min(memory.len()));
+        let mapping = Mapping::over(Memory::Growing(Growing { memory, end }));
+        (mapping.clone(), GrowingEnd { mapping })
+    }
+
+    /// Makes pages ready to be written to. Where the system cannot do that, the first write to each does it.
+    pub(crate) fn fault_in(&self, range: Range<usize>) {
+        if let Memory::Growing(growing) = &*self.shared.memory {
+            growing.fault_in(range);
+        }
     }
 
     fn over(memory: Memory) -> Self {
@@ -116,7 +146,7 @@ impl Mapping {
     pub fn advise(&self, advice: Advice) -> io::Result<()> {
         match &*self.shared.memory {
             Memory::Mapped(mmap) => advise(mmap, advice),
-            Memory::Copied(_) => Ok(()),
+            Memory::Growing(_) | Memory::Copied(_) => Ok(()),
         }
     }
 }
@@ -138,7 +168,66 @@ impl Memory {
     fn bytes(&self) -> &[u8] {
         match self {
             Memory::Mapped(mmap) => mmap,
+            Memory::Growing(growing) => growing.bytes(),
             Memory::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl Growing {
+    #[expect(unsafe_code, reason = "the memory is written behind the end while it is read in front of it")]
+    fn bytes(&self) -> &[u8] {
+        let end = self.end.load(Ordering::Acquire);
+        // SAFETY: the pointer is that of a live map of at least `end` bytes, from which the file does not shrink while it is
+        // mapped. No byte in front of the end is written: `GrowingEnd` writes at and behind it, raises it afterwards with
+        // release order, and never lowers it; for positioned writes and other processes what stands at `map` in real.rs holds.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), end) }
+    }
+
+    fn fault_in(&self, range: Range<usize>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if range.end <= self.memory.len() {
+            // Older systems do not know the advice.
+            let _ = self.memory.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = range;
+    }
+}
+
+impl GrowingEnd {
+    fn growing(&self) -> Option<&Growing> {
+        match &*self.mapping.shared.memory {
+            Memory::Growing(growing) => Some(growing),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        self.growing().map_or(0, |growing| growing.end.load(Ordering::Relaxed))
+    }
+
+    /// Copies `bytes` to the end; says whether there is memory for them. The file must have the blocks.
+    #[expect(unsafe_code, reason = "the memory is read in front of the end while it is written behind it")]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(growing) = self.growing() else { return false };
+        let end = growing.end.load(Ordering::Relaxed);
+        let Some(new) = end.checked_add(bytes.len()).filter(|new| *new <= growing.memory.len()) else {
+            return false;
+        };
+        // SAFETY: the map is writable and has `new` bytes. Nobody else has a reference to those behind the end: readers see
+        // what is in front of it, and there is one `GrowingEnd` for a map, borrowed mutably here. `bytes` may not lie
+        // there for the same reason.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), growing.memory.as_mut_ptr().add(end), bytes.len());
+        }
+        growing.end.store(new, Ordering::Release);
+        true
+    }
+
+    pub(crate) fn skip_to(&mut self, end: usize) {
+        if let Some(growing) = self.growing() {
+            growing.end.fetch_max(end.min(growing.memory.len()), Ordering::Release);
         }
     }
 }

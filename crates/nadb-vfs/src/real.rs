@@ -14,12 +14,14 @@
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapOptions;
 
+use crate::appender::{Appender, Room};
 use crate::fs::{DirEntry, File, FileLock, Fs, LockError};
-use crate::mapping::Mapping;
+use crate::mapping::{GrowingEnd, Mapping};
 
 /// Longest owner text that is read back from a lock file: a foreign file under that name may be of any size.
 const OWNER_BYTES_MAX: usize = 4096;
@@ -30,7 +32,66 @@ pub struct RealFs;
 
 #[derive(Debug)]
 struct RealFile {
-    file: fs::File,
+    file: Arc<fs::File>,
+}
+
+/// Appends by copies into a shared mapping of reserved blocks.
+#[derive(Debug)]
+struct RealAppender {
+    end: GrowingEnd,
+    room: Arc<RealRoom>,
+}
+
+#[derive(Debug)]
+struct RealRoom {
+    file: Arc<fs::File>,
+    mapping: Mapping,
+    len: u64,
+    reserved: Mutex<u64>,
+    /// What `reserved` says, to be read without waiting.
+    known: AtomicU64,
+}
+
+impl Appender for RealAppender {
+    fn end(&self) -> u64 {
+        self.end.end() as u64
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        self.end() + bytes.len() as u64 <= self.room.reserved() && self.end.append(bytes)
+    }
+
+    fn skip_to(&mut self, end: u64) {
+        self.end.skip_to(usize::try_from(end).unwrap_or(usize::MAX));
+    }
+
+    fn mapping(&self) -> Option<Mapping> {
+        Some(self.room.mapping.clone())
+    }
+
+    fn room(&self) -> Arc<dyn Room> {
+        Arc::clone(&self.room) as Arc<dyn Room>
+    }
+}
+
+impl Room for RealRoom {
+    fn reserved(&self) -> u64 {
+        self.known.load(Ordering::Acquire)
+    }
+
+    fn reserve(&self, upto: u64) -> io::Result<u64> {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let upto = upto.min(self.len);
+        if upto > *reserved {
+            allocate(&self.file, *reserved, upto - *reserved)?;
+            if let (Ok(from), Ok(to)) = (usize::try_from(*reserved), usize::try_from(upto)) {
+                self.mapping.fault_in(from..to);
+            }
+            *reserved = upto;
+            self.known.store(upto, Ordering::Release);
+        }
+        Ok(*reserved)
+    }
 }
 
 /// Keeps the locked handle open; closing it ends the lock.
@@ -143,6 +204,18 @@ impl File for RealFile {
     fn can_map(&self) -> bool {
         maps_are_coherent(&self.file)
     }
+
+    fn appender(&self, from: u64, len: u64) -> io::Result<Option<Box<dyn Appender>>> {
+        let (Ok(start), Ok(bytes)) = (usize::try_from(from), usize::try_from(len)) else { return Ok(None) };
+        if bytes == 0 || from > len || from > self.len()? || !keeps_reservations(&self.file) {
+            return Ok(None);
+        }
+        // A shared map may be longer than its file: the room is asked for before a page is touched.
+        let (mapping, end) = Mapping::growing(MmapOptions::new().len(bytes).map_raw(&*self.file)?, start);
+        let file = Arc::clone(&self.file);
+        let room = RealRoom { file, mapping, len, reserved: Mutex::new(from), known: AtomicU64::new(from) };
+        Ok(Some(Box::new(RealAppender { end, room: Arc::new(room) })))
+    }
 }
 
 /// Maps the first `len` bytes, shared and only for reading. INVARIANT: the file has them.
@@ -164,7 +237,7 @@ fn map(file: &fs::File, len: usize) -> io::Result<Mapping> {
 }
 
 fn open(options: &OpenOptions, path: &Path) -> io::Result<Arc<dyn File>> {
-    Ok(Arc::new(RealFile { file: options.open(path)? }))
+    Ok(Arc::new(RealFile { file: Arc::new(options.open(path)?) }))
 }
 
 /// The parent of a bare file name is the empty path, which no system call accepts.
@@ -284,6 +357,28 @@ fn maps_are_coherent(file: &fs::File) -> bool {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_coherent(kind: i128) -> bool {
     !REMOTE.contains(&u32::try_from(kind & 0xFFFF_FFFF).unwrap_or_default())
+}
+
+/// File systems on which a write into reserved blocks cannot run out of space: not those that copy on write, which may need new blocks
+/// for it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const KEEPS_RESERVATIONS: [u32; 3] = [
+    0x0000_EF53, // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x0102_1994, // tmpfs
+];
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keeps_reservations(file: &fs::File) -> bool {
+    let known =
+        |kind: i128| u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| KEEPS_RESERVATIONS.contains(&kind));
+    rustix::fs::fstatfs(file).is_ok_and(|stat| known(i128::from(stat.f_type)))
+}
+
+/// Elsewhere it is not known (and Windows cuts no file that is mapped).
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn keeps_reservations(_file: &fs::File) -> bool {
+    false
 }
 
 /// Elsewhere the system does not say by such a number.

@@ -26,6 +26,12 @@ impl SimFs {
         self.disk.lock().capacity = bytes.map(|bytes| bytes / BLOCK_BYTES as u64);
     }
 
+    /// Whether files can be appended to through memory ([`File::appender`](crate::File::appender)); at first they cannot.
+    /// A disk that a crash leaves keeps it.
+    pub fn set_appenders(&self, on: bool) {
+        self.disk.lock().has_appenders = on;
+    }
+
     /// Bytes of room that files take, in whole blocks.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

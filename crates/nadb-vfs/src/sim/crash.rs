@@ -93,6 +93,7 @@ impl Disk {
         let mut disk = Disk::new(seed);
         (disk.nodes, disk.next_node, disk.stamp) = (nodes, self.next_node, self.stamp);
         disk.capacity = self.capacity;
+        disk.has_appenders = self.has_appenders;
         disk.recount();
         disk
     }

@@ -45,12 +45,22 @@ pub(super) struct Disk {
     pub(super) capacity: Option<u64>,
     /// Blocks of the files that have a visible name or a handle.
     pub(super) used: u64,
+    /// Whether files can be appended to through memory.
+    pub(super) has_appenders: bool,
 }
 
 impl Disk {
     pub(super) fn new(seed: u64) -> Self {
         let nodes = BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]);
-        Disk { accounts: Accounts::new(seed), nodes, next_node: ROOT + 1, stamp: 0, capacity: None, used: 0 }
+        Disk {
+            accounts: Accounts::new(seed),
+            nodes,
+            next_node: ROOT + 1,
+            stamp: 0,
+            capacity: None,
+            used: 0,
+            has_appenders: false,
+        }
     }
 
     // Names

@@ -40,6 +40,8 @@ pub enum CallKind {
     SyncData,
     /// [`File::sync_all`](crate::File::sync_all).
     SyncAll,
+    /// [`Appender::append`](crate::Appender::append), which cannot fail.
+    Append,
 }
 
 impl CallKind {
@@ -88,6 +90,7 @@ impl FaultKind {
     /// calls that only read.
     fn fits(self, call: CallKind, named: bool) -> bool {
         match self {
+            _ if call == CallKind::Append => false,
             FaultKind::Eio => true,
             FaultKind::NoSpace | FaultKind::ReadOnly => named || call.is_mutation(),
             FaultKind::ShortWrite | FaultKind::ShortThenNoSpace => call == CallKind::Write,
@@ -231,7 +234,7 @@ impl<'a> TraceCall<'a> {
 pub(super) struct Accounts {
     pub(super) calls: u64,
     pub(super) mutations: u64,
-    by_kind: [u64; 16],
+    by_kind: [u64; 17],
     pub(super) bytes_written: u64,
     pub(super) syncs: u64,
     pub(super) trace: Option<Vec<TraceEntry>>,
@@ -247,7 +250,7 @@ impl Accounts {
         Accounts {
             calls: 0,
             mutations: 0,
-            by_kind: [0; 16],
+            by_kind: [0; 17],
             bytes_written: 0,
             syncs: 0,
             trace: None,

@@ -7,6 +7,7 @@
 //!
 //! Renames work within one directory, and only on files. What crash tests do with it is left to them.
 
+mod appender;
 mod control;
 mod crash;
 mod dir;
@@ -22,7 +23,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::appender::Appender;
 use crate::fs::{DirEntry, File, FileLock, Fs, LockError};
+use appender::SimAppender;
 use dir::NodeId;
 use disk::Disk;
 pub use fault::{CallKind, CrashMode, Fault, FaultKind, TraceEntry};
@@ -264,5 +267,12 @@ impl File for SimFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync(CallKind::SyncAll)
+    }
+    fn appender(&self, from: u64, len: u64) -> io::Result<Option<Box<dyn Appender>>> {
+        let has_appenders = self.disk.lock().has_appenders;
+        if !has_appenders || !self.writable || from > len {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(SimAppender::new(&self.disk, self.node, self.path.clone(), from, len))))
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 #![allow(clippy::disallowed_methods, reason = "the tests prepare real files by themselves")]
 
+mod appender;
 mod crash;
 mod faults;
 mod mapping;

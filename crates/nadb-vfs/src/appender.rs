@@ -1,0 +1,42 @@
+//! Appending to a file through memory: a copy in place of a system call.
+//!
+//! What it promises: bytes that were appended belong to the operating system at once, as after a positioned write, and outlive the
+//! process; blocks are reserved before they can be touched, so that a full disk is an error of [`Room::reserve`] and never a
+//! signal. What it leaves to others: durability (syncing the file covers what was appended), and who appends where.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use crate::mapping::Mapping;
+
+/// The one writer of a file's end.
+pub trait Appender: Debug + Send {
+    /// Where the next byte goes.
+    fn end(&self) -> u64;
+
+    /// Copies `bytes` to the end, whole, and says so; `false` and no change where the reserved room does not suffice.
+    fn append(&mut self, bytes: &[u8]) -> bool;
+
+    /// Moves the end forward over bytes that were put there by positioned writes. Backwards it does not go.
+    fn skip_to(&mut self, end: u64);
+
+    /// Through which the bytes in front of the end can be read, where that is memory of this file; it follows the end.
+    fn mapping(&self) -> Option<Mapping>;
+
+    /// The room in front of the end; others may reserve more while bytes are being appended.
+    fn room(&self) -> Arc<dyn Room>;
+}
+
+/// How far a file's blocks are reserved for its [`Appender`].
+pub trait Room: Debug + Send + Sync {
+    /// Bytes of the file up to which may be appended.
+    fn reserved(&self) -> u64;
+
+    /// Reserves blocks up to `upto`, at most to what the appender was made for, and makes their pages ready to be
+    /// written. Says how far they are reserved now. Extends the file with zeros.
+    ///
+    /// # Errors
+    /// As [`File::allocate`](crate::File::allocate); what was reserved before stays so.
+    fn reserve(&self, upto: u64) -> io::Result<u64>;
+}

@@ -1,0 +1,96 @@
+//! Appending through memory on a simulated disk: what is appended is in the file at once and unsynced, as on a real one; it
+//! fails never, and a full disk shows when room is reserved.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::dir::NodeId;
+use super::disk::Disk;
+use super::fault::{CallKind, TraceCall};
+use crate::appender::{Appender, Room};
+use crate::mapping::Mapping;
+
+#[derive(Debug)]
+pub(super) struct SimAppender {
+    end: u64,
+    room: Arc<SimRoom>,
+}
+
+#[derive(Debug)]
+struct SimRoom {
+    disk: Arc<Mutex<Disk>>,
+    node: NodeId,
+    path: PathBuf,
+    len: u64,
+    reserved: Mutex<u64>,
+}
+
+impl SimAppender {
+    /// Counts as a handle of the file.
+    pub(super) fn new(disk: &Arc<Mutex<Disk>>, node: NodeId, path: PathBuf, from: u64, len: u64) -> Self {
+        disk.lock().opened(node);
+        let room = SimRoom { disk: Arc::clone(disk), node, path, len, reserved: Mutex::new(from) };
+        SimAppender { end: from, room: Arc::new(room) }
+    }
+}
+
+impl Drop for SimRoom {
+    fn drop(&mut self) {
+        self.disk.lock().closed(self.node);
+    }
+}
+
+impl Appender for SimAppender {
+    fn end(&self) -> u64 {
+        self.end
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.end + bytes.len() as u64;
+        if end > self.room.reserved() {
+            return false;
+        }
+        let mut disk = self.room.disk.lock();
+        let call = TraceCall::range(CallKind::Append, &self.room.path, self.end, bytes.len() as u64);
+        // Once the power is off, what the process does meanwhile reaches no disk.
+        if disk.accounts.begin(&call).is_ok() {
+            let _ = disk.write(self.room.node, bytes, self.end);
+        }
+        self.end = end;
+        true
+    }
+
+    fn skip_to(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
+    /// Tests read by calls, which can be counted and can fail.
+    fn mapping(&self) -> Option<Mapping> {
+        None
+    }
+
+    fn room(&self) -> Arc<dyn Room> {
+        Arc::clone(&self.room) as Arc<dyn Room>
+    }
+}
+
+impl Room for SimRoom {
+    fn reserved(&self) -> u64 {
+        *self.reserved.lock()
+    }
+
+    fn reserve(&self, upto: u64) -> io::Result<u64> {
+        let mut reserved = self.reserved.lock();
+        let upto = upto.min(self.len);
+        if upto > *reserved {
+            let mut disk = self.disk.lock();
+            disk.begin(&TraceCall::range(CallKind::Allocate, &self.path, *reserved, upto - *reserved))?;
+            disk.allocate(self.node, *reserved, upto - *reserved)?;
+            *reserved = upto;
+        }
+        Ok(*reserved)
+    }
+}
