@@ -259,6 +259,19 @@ fn a_blob_whose_record_is_lost_goes_aside_whole() {
 }
 
 #[test]
+fn a_blob_comes_back_where_what_replaced_it_is_lost() {
+    let (fs, all) = blobs();
+    let (bad, old) =
+        (record(&all, RecordKind::Value, "gone"), record(&all, RecordKind::BlobReference, "gone"));
+    damage(&fs, bad);
+    let report = repaired(&fs);
+    let [lost] = &report.lost_records[..] else { panic!("{report}") };
+    assert_eq!((lost.after, &lost.blob), (AfterLoss::Older { version: old.seq }, &None));
+    assert!(report.unused_blobs.is_empty(), "{report}");
+    assert_lost(&all, &reopened(&fs, &all), &[bad]);
+}
+
+#[test]
 fn in_a_damaged_batch_a_record_whose_blob_is_damaged_is_lost_too() {
     let (fs, all) = blobs();
     let (first, second) =
