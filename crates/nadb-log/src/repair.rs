@@ -5,10 +5,11 @@
 //! opening had cut off comes back. What it leaves to others: media that cannot be read (an error), and what only the engine
 //! knows. docs/repair.md says what users may expect.
 //!
-//! The log is read once to find what verifies ([`scan`], [`examine`]) and once more to write it into new segments
-//! ([`output`]).
+//! The log is read once to find what verifies ([`scan`], [`examine`], [`blobs`]) and once more ([`salvage`]) to write it into
+//! new segments ([`output`]), which then take the place of the old ones ([`rewrite`]).
 
 mod aside;
+mod blobs;
 mod check;
 mod examine;
 mod footers;
@@ -16,29 +17,27 @@ mod losses;
 mod names;
 mod output;
 mod report;
+mod rewrite;
+mod salvage;
 mod scan;
 mod sources;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use nadb_core::limits::SEQ_MAX;
-use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq};
+use nadb_core::{Error, Result, Seq};
 use nadb_vfs::{DirEntry, Fs};
 
 use self::aside::Aside;
-use self::check::{BadFooter, Namespaces, check};
-use self::losses::{AllLost, count_numbers, examine_all, name_losses, used, wanted};
-use self::names::Settled;
-use self::output::{Output, Written, salvage};
-use self::scan::{Scan, scan};
+use self::blobs::{Blobs, unused};
+use self::check::{BadFooter, Checked, check};
 use self::sources::{Source, Sources};
 use crate::checkpoint::remove_useless;
 use crate::cut::JUMP;
 use crate::directory;
-use crate::manifest::{CleanClose, Manifest};
-use crate::names::{MANIFEST, parse_segment, segment_path};
-use crate::recovery::{self, Replayed, is_pristine};
+use crate::manifest::Manifest;
+use crate::names::{MANIFEST, parse_segment};
+use crate::recovery::{Replayed, is_pristine};
 use crate::segment::{SEGMENT_HEADER, Segment};
 
 pub use self::report::{
@@ -50,8 +49,8 @@ pub use self::report::{
 /// without a write that was kept can have given.
 const JUMP_UNKNOWN: u64 = 1 << 44;
 
-/// Repairs the store in `dir`, or says what there is to repair. A store that opens, and of which every record and footer is
-/// whole, is left as it is.
+/// Repairs the store in `dir`, or says what there is to repair. A store that opens, and of which every record, blob and footer
+/// is whole, is left as it is.
 ///
 /// # Errors
 /// `Locked`; `InvalidInput` for a directory that is no store; `Version`; `NoSpace`, `ReadOnly` and `Io`, also for a medium
@@ -68,8 +67,9 @@ pub fn repair(fs: &dyn Fs, dir: &Path, options: &RepairOptions) -> Result<Repair
         segments_read: sources.segments.len() as u64,
         ..RepairReport::default()
     };
+    let mut blobs = Blobs::new(fs, dir, sources.manifest.store);
     if sources.found == ManifestFound::Whole
-        && let Some(checked) = check(fs, dir, &sources.manifest, &entries)?
+        && let Some(checked) = check(fs, dir, &sources.manifest, &entries, &mut blobs)?
     {
         report.records_kept = checked.records;
         report.torn_bytes = torn_bytes(&checked.replayed);
@@ -82,13 +82,14 @@ pub fn repair(fs: &dyn Fs, dir: &Path, options: &RepairOptions) -> Result<Repair
     report.damage = std::mem::take(&mut sources.damage);
     report.notes = std::mem::take(&mut sources.notes);
     let repair = Repair { fs, dir, options, entries: &entries };
-    match repair.rebuilt_manifest(&sources)? {
-        Some((manifest, records)) => {
-            report.records_kept = records;
+    match repair.rebuilt_manifest(&sources, &mut blobs)? {
+        Some((manifest, checked)) => {
+            report.records_kept = checked.records;
             report.outcome = RepairOutcome::ManifestRebuilt;
+            report.unused_blobs = unused(dir, &entries, &checked.blobs);
             repair.replace_manifest(&sources, &manifest, &mut report)?;
         }
-        None => repair.rewrite(sources, &mut report)?,
+        None => repair.rewrite(sources, &mut blobs, &mut report)?,
     }
     Ok(report)
 }
@@ -128,23 +129,27 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// A manifest that makes the store open as it is, where only the manifest was missing, damaged or old; and how many
-    /// records it then has.
-    fn rebuilt_manifest(&self, sources: &Sources) -> Result<Option<(Manifest, u64)>> {
+    /// A manifest that makes the store open as it is, where only the manifest was missing, damaged or old; and what it then has.
+    fn rebuilt_manifest(
+        &self,
+        sources: &Sources,
+        blobs: &mut Blobs<'_>,
+    ) -> Result<Option<(Manifest, Checked)>> {
         if sources.found == ManifestFound::Whole {
             return Ok(None);
         }
         let mut manifest = sources.manifest.clone();
         manifest.generation += 1;
         manifest.next_segment = sources.next_segment;
-        let Some(checked) = check(self.fs, self.dir, &manifest, self.entries)? else { return Ok(None) };
+        let checked = check(self.fs, self.dir, &manifest, self.entries, blobs)?;
+        let Some(checked) = checked else { return Ok(None) };
         if !is_whole(&checked.replayed, &sources.segments) {
             return Ok(None);
         }
         if manifest.clean.is_none() {
             manifest.jump_base = self.jump_base(sources, checked.replayed.last_seq)?;
         }
-        Ok(Some((manifest, checked.records)))
+        Ok(Some((manifest, checked)))
     }
 
     /// Makes footers anew whose segments are whole, with those segments copied aside.
@@ -181,11 +186,14 @@ impl Repair<'_> {
         if self.options.dry_run {
             return Ok(());
         }
-        if sources.found != ManifestFound::Missing || !sources.others.is_empty() {
+        // A blob that nothing refers to may be that of a record whose segment is gone, too; opening would remove it.
+        let unused = report.unused_blobs.clone();
+        let is_empty = sources.others.is_empty() && unused.is_empty();
+        if sources.found != ManifestFound::Missing || !is_empty {
             let mut aside = Aside::create(self.fs, self.dir, self.entries)?;
             report.aside = Some(aside.path.clone());
             let copied = self.copy_manifest(sources, &mut aside).and_then(|()| {
-                sources.others.iter().try_for_each(|path| aside.copy(path))?;
+                sources.others.iter().chain(&unused).try_for_each(|path| aside.copy(path))?;
                 aside.finish(report)
             });
             if let Err(error) = copied {
@@ -195,7 +203,8 @@ impl Repair<'_> {
         }
         // It would not fit what follows, and takes room.
         remove_useless(self.fs, self.dir, self.entries, false);
-        manifest.store(self.fs, self.dir)
+        manifest.store(self.fs, self.dir)?;
+        if unused.is_empty() { Ok(()) } else { self.remove_copied(unused.iter()) }
     }
 
     fn copy_manifest(&self, sources: &Sources, aside: &mut Aside<'_>) -> Result<()> {
@@ -218,168 +227,22 @@ impl Repair<'_> {
         Ok(Seq(base))
     }
 
-    /// Writes what can be salvaged into new segments and puts them in the place of the old ones.
-    fn rewrite(&self, mut sources: Sources, report: &mut RepairReport) -> Result<()> {
-        report.outcome = RepairOutcome::Rewritten;
-        for source in &sources.segments {
-            report.damage.extend(footers::damage(source)?);
-        }
-        let mut scan = scan(std::mem::take(&mut sources.segments), sources.manifest.durable_upto)?;
-        let lost = examine_all(&mut scan, report)?;
-        let is_empty = scan.segments.iter().all(|scanned| scanned.pieces.is_empty());
-        if let Some(error) = sources.version_error.take().filter(|_| is_empty) {
-            return Err(error);
-        }
-        let highest = count_numbers(&scan, report);
-        let jump_base = self.jump_base(&sources, highest)?;
-        let mut settled = std::mem::take(&mut scan.names).settle(&used(&scan));
-        report.found_namespaces = settled.found();
-        report.notes.append(&mut settled.notes);
-        let stale = (scan.stale_segments, scan.stale_frames);
-        if stale != (0, 0) {
-            let (segments, frames) = stale;
-            report.notes.push(format!(
-                "{segments} segments and {frames} frames were left out that an earlier opening had cut off"
-            ));
-        }
-        if self.options.dry_run {
-            let mut newest = wanted(&lost);
-            report.records_kept = salvage(&scan, &settled, &mut newest, None)?;
-            name_losses(&scan, &lost, &newest, &settled, report);
-            return Ok(());
-        }
-        let mut aside = Aside::create(self.fs, self.dir, self.entries)?;
-        report.aside = Some(aside.path.clone());
-        let (store, entropy) = (sources.manifest.store, &*self.options.entropy);
-        let mut output = Output::new(self.fs, self.dir.to_path_buf(), store, entropy);
-        output.now_ms = self.options.clock.now_ms();
-        output.segment_size = self.options.segment_size;
-        output.next_id = sources.next_segment;
-        output.made_up = settled.made_up.clone();
-        let prepared = self
-            .copy_originals(&sources, &mut aside)
-            .and_then(|()| self.write_segments(&scan, &settled, &lost, &mut output, report))
-            .and_then(|()| self.prove(&sources.manifest, &output, &settled, jump_base, report))
-            .and_then(|manifest| aside.finish(report).map(|()| manifest));
-        match prepared {
-            Ok(manifest) => self.install(&sources, &output, manifest, scan.durable_upto),
-            Err(error) => {
-                aside.discard();
-                output.discard();
-                Err(error)
-            }
-        }
+    fn sync_dir(&self) -> Result<()> {
+        self.fs.sync_dir(self.dir).map_err(|e| Error::io("syncing the directory", self.dir, e))
     }
 
-    fn copy_originals(&self, sources: &Sources, aside: &mut Aside<'_>) -> Result<()> {
-        self.copy_manifest(sources, aside)?;
-        for path in sources.originals.iter().chain(&sources.others) {
-            aside.copy(path)?;
-        }
-        for path in &sources.unfinished {
-            self.fs.remove(path).map_err(|e| Error::io("removing an unfinished segment", path, e))?;
-        }
-        Ok(())
-    }
-
-    fn write_segments(
-        &self,
-        scan: &Scan,
-        settled: &Settled,
-        lost: &AllLost,
-        output: &mut Output<'_>,
-        report: &mut RepairReport,
-    ) -> Result<()> {
-        let mut newest = wanted(lost);
-        report.records_kept = salvage(scan, settled, &mut newest, Some(output))?;
-        output.end_segment()?;
-        report.segments_written = output.written.len() as u64;
-        name_losses(scan, lost, &newest, settled, report);
-        Ok(())
-    }
-
-    /// Reads what was written as opening will, and gives the manifest under which it opens.
-    fn prove(
-        &self,
-        old: &Manifest,
-        output: &Output<'_>,
-        settled: &Settled,
-        jump_base: Seq,
-        report: &RepairReport,
-    ) -> Result<Manifest> {
-        let (segment, len) = output.written.last().map_or((SegmentId(0), 0), |w| (w.segment.id, w.len));
-        let named = |w: &Written| w.segment.named();
-        let manifest = Manifest {
-            generation: old.generation + 2,
-            durable_upto: output.last_seq,
-            jump_base,
-            next_segment: output.next_id,
-            clean: Some(CleanClose { last_seq: output.last_seq, segment, len }),
-            segments: output.written.iter().map(named).collect(),
-            ..*old
-        };
-        let segments = output.written.iter().map(|w| (Arc::clone(&w.segment), u64::from(w.len))).collect();
-        let mut namespaces = Namespaces::must_exist();
-        let replayed = recovery::replay(&manifest, Vec::new(), segments, None, &mut namespaces)?;
-        let records = report.records_kept + settled.made_up.len() as u64;
-        let found = (replayed.last_seq, replayed.counts.records, replayed.chain.len());
-        if found != (output.last_seq, records, output.written.len()) || !is_whole(&replayed, &[]) {
-            return Err(Error::new(
-                ErrorKind::Corruption,
-                format!(
-                    "what was salvaged does not read back: {records} records up to number {} were written, {} up to {} \
-                     read; the store is as it was",
-                    output.last_seq, found.1, found.0
-                ),
-            )
-            .with_path(self.dir));
-        }
-        Ok(manifest)
-    }
-
-    /// Puts the new segments in the place of the old ones.
-    fn install(
-        &self,
-        sources: &Sources,
-        output: &Output<'_>,
-        manifest: Manifest,
-        durable_upto: Seq,
-    ) -> Result<()> {
-        // DURABILITY: first a manifest of the old segments under which the new ones, once they have their names, count as
-        // left behind by a crash. Were the old one still in force, they would make it look older than the files.
-        let mut before = Manifest {
-            next_segment: output.next_id,
-            generation: manifest.generation - 1,
-            ..sources.manifest.clone()
-        };
-        if sources.found != ManifestFound::Whole {
-            before.jump_base = manifest.jump_base;
-            before.durable_upto = durable_upto;
-        }
-        before.store(self.fs, self.dir)?;
-        for Written { segment, .. } in &output.written {
-            let to = segment_path(self.dir, segment.id);
-            self.fs
-                .rename(&segment.path, &to)
-                .map_err(|e| Error::io("naming a salvaged segment", &segment.path, e))?;
-        }
-        // No segment that it covers will be there.
-        remove_useless(self.fs, self.dir, self.entries, false);
-        // DURABILITY: the names before the manifest that relies on them; storing it makes it the repaired store.
-        self.sync_dir()?;
-        manifest.store(self.fs, self.dir)?;
-        for path in sources.originals.iter().chain(&sources.others) {
+    /// Removes files of which a copy is aside.
+    ///
+    /// DURABILITY: only after the manifest that does without them is durable.
+    fn remove_copied<'p>(&self, paths: impl Iterator<Item = &'p PathBuf>) -> Result<()> {
+        for path in paths {
             match self.fs.remove(path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("removing a segment that was copied aside", path, e));
+                    return Err(Error::io("removing a file that was copied aside", path, e));
                 }
                 _ => {}
             }
         }
         self.sync_dir()
-    }
-
-    fn sync_dir(&self) -> Result<()> {
-        self.fs.sync_dir(self.dir).map_err(|e| Error::io("syncing the directory", self.dir, e))
     }
 }

@@ -1,4 +1,4 @@
-//! Repair of a store that does not open.
+//! Repair of a store that does not open, or does not verify.
 
 use std::path::Path;
 
@@ -6,10 +6,14 @@ use nadb_core::Result;
 use nadb_engine::{Options, RepairReport};
 use nadb_vfs::RealFs;
 
-/// Repairs the store in the directory `path`: saves everything whose checksum holds and leaves a store that opens, with the
-/// versions, tags and times that the records had. The files as they were are copied into a folder `repair-0001` (or a
-/// higher number) inside the store's directory first, so this takes room for two more copies of the store. What is lost is
-/// in the report, and in a file `REPORT` beside the originals. A store that opens is left as it is.
+/// Repairs the store in the directory `path`: saves everything whose checksum holds and leaves a store that opens and verifies,
+/// with the versions, tags and times that the records had. The files as they were are copied into a folder `repair-0001` (or a
+/// higher number) inside the store's directory first, so this takes room for two more copies of the log. Large values in files
+/// of their own stay where they are; only those that are damaged, or to which nothing refers any more, go to the folder. What is
+/// lost is in the report, and in a file `REPORT` beside the originals.
+///
+/// A store that opens and verifies is left as it is. Where only the manifest or footers of sealed segments are damaged, those
+/// are made anew from the records and nothing else changes; the report's `outcome` says which.
 ///
 /// A lost deletion or overwrite brings back what it had hidden; the report names the keys as far as they can be read.
 ///

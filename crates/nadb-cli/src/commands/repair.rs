@@ -1,4 +1,6 @@
-//! `nadb repair`: saves what can be read out of a store that does not open.
+//! `nadb repair`: saves what can be read out of a store that does not open, or does not verify.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use nadb::{
@@ -18,11 +20,14 @@ Examples:
   nadb repair
   nadb --json repair | jq .lost_records
 
-The files as they were are copied into a folder repair-0001 (or a higher number) inside the store's directory first; it takes
-room for two more copies of the store. A store that opens is left as it is. With --dry-run the exit code is 3 if there is
-damage.";
+A store that opens and verifies is left as it is. Where only the manifest or footers of sealed segments are damaged, those are
+made anew and nothing else changes. Otherwise the log is written anew; the files as they were are copied into a folder
+repair-0001 (or a higher number) inside the store's directory first, which takes room for two more copies of the log. Files of
+large values stay where they are, but for those that are damaged or that nothing refers to any more: they go to the folder.
 
-/// Save what can be read out of a damaged store, and make it open again
+With --dry-run the exit code is 3 if there is damage.";
+
+/// Save what can be read out of a damaged store, and make it open and verify again
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Repair {
@@ -74,6 +79,11 @@ fn text(report: &RepairReport) -> String {
     }
     for found in &report.found_namespaces {
         lines.push(format!("namespace {} has lost its name and is called \"{}\" now", found.id, found.name));
+    }
+    if !report.unused_blobs.is_empty() {
+        let moved = if report.dry_run { "would be put aside" } else { "put aside" };
+        let files = count(report.unused_blobs.len() as u64, "file", "files");
+        lines.push(format!("{moved}: {files} of large values, damaged or with nothing that refers to them"));
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines.push(String::new());
@@ -135,8 +145,10 @@ fn lost(lost: &LostRecord) -> String {
         AfterLoss::Newer => "; a newer one was saved".to_owned(),
         _ => String::new(),
     };
+    let blob =
+        lost.blob.as_ref().map_or(String::new(), |blob| format!(", with its value in {}", blob.display()));
     let (offset, path) = (lost.offset, lost.path.display());
-    format!("lost: {what} \"{}\"{inside}, at offset {offset} of {path}{after}", escape(name))
+    format!("lost: {what} \"{}\"{inside}, at offset {offset} of {path}{blob}{after}", escape(name))
 }
 
 fn fields(report: &RepairReport) -> Fields {
@@ -180,7 +192,12 @@ fn fields(report: &RepairReport) -> Fields {
         .with("unidentified", report.unidentified)
         .with("broken_batches", list(batches.collect()))
         .with("found_namespaces", list(found.collect()))
+        .with("unused_blobs", paths(&report.unused_blobs))
         .with("notes", report.notes.clone())
+}
+
+fn paths(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn lost_fields(lost: &LostRecord) -> Fields {
@@ -203,6 +220,7 @@ fn lost_fields(lost: &LostRecord) -> Fields {
         .with("namespace_id", lost.namespace_id)
         .with("namespace", lost.namespace.clone())
         .with_bytes("key", "key_base64", &lost.key)
+        .with("blob", lost.blob.as_ref().map(|path| path.display().to_string()))
         .with("older_version", older)
         .with("superseded", lost.after == AfterLoss::Newer)
 }

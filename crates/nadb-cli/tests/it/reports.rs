@@ -58,7 +58,7 @@ fn inspect_shows_the_segments() {
 }
 
 /// A store with several sealed segments, which no command makes by itself.
-fn sealed(sandbox: &Sandbox) -> Vec<Value> {
+pub(crate) fn sealed(sandbox: &Sandbox) -> Vec<Value> {
     let store = Store::builder().path(sandbox.store()).memtable_size(8 << 10).open().unwrap();
     let n = store.namespace("default").unwrap();
     for i in 0..200 {

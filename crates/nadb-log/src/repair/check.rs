@@ -1,13 +1,15 @@
-//! What opening and verifying would find, before anything is repaired. Reads only, and every byte of every segment.
+//! What opening and verifying would find, before anything is repaired. Reads only, and every byte of every segment and of every
+//! blob that a record refers to.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::vec;
 
-use nadb_core::{Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result};
+use nadb_core::{BlobId, Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result};
 use nadb_vfs::{DirEntry, Fs};
 
+use super::blobs::{Blobs, Reference, reference};
 use crate::checksum::crc32;
 use crate::footer::Footer;
 use crate::manifest::{Manifest, SealedExtent};
@@ -27,6 +29,8 @@ pub(super) struct Checked {
     pub(super) records: u64,
     /// Sealed segments whose records are whole and whose footers are not.
     pub(super) footers: Vec<BadFooter>,
+    /// The blobs that the records refer to, all of them whole.
+    pub(super) blobs: BTreeSet<BlobId>,
 }
 
 /// A footer that does not verify, or does not say what the records say.
@@ -36,35 +40,47 @@ pub(super) struct BadFooter {
     pub(super) error: Error,
 }
 
-/// What opening would find under this manifest; `None` where it would refuse the store as damaged, or where a record is.
+/// What opening would find under this manifest; `None` where it would refuse the store as damaged, or where a record
+/// or its blob is.
 ///
 /// # Errors
-/// `Version` for a footer that needs another build, and what a medium fails with.
+/// `Version` for a footer or a blob that needs another build, and what a medium fails with.
 pub(super) fn check(
     fs: &dyn Fs,
     dir: &Path,
     manifest: &Manifest,
     entries: &[DirEntry],
+    blobs: &mut Blobs<'_>,
 ) -> Result<Option<Checked>> {
     let opened = orphans(fs, dir, manifest, entries).and_then(|_| open_segments(fs, dir, manifest));
     let Some(segments) = unless_damaged(opened)? else { return Ok(None) };
     let (mut sealed, mut open) = (Vec::new(), Vec::new());
     let (mut counts, mut footers) = (ScanCounts::default(), Vec::new());
+    let mut contents = Contents::default();
     for (segment, len) in segments {
         let Some(extent) = segment.extent() else {
             open.push((segment, len));
             continue;
         };
-        let Some(problem) = check_sealed(&segment, extent, &mut counts)? else { return Ok(None) };
+        let Some(problem) = check_sealed(&segment, extent, &mut counts, &mut contents)? else {
+            return Ok(None);
+        };
         if let Err(error) = problem {
             footers.push(BadFooter { segment: Arc::clone(&segment), extent, error });
         }
         sealed.push(segment);
     }
-    let replayed = replay(manifest, sealed, open, None, &mut Namespaces::default())
+    let replayed = replay(manifest, sealed, open, None, &mut contents)
         .and_then(|replayed| check_nothing_durable_is_missing(dir, &replayed).map(|()| replayed));
     let Some(replayed) = unless_damaged(replayed)? else { return Ok(None) };
-    Ok(Some(Checked { records: counts.records + replayed.counts.records, replayed, footers }))
+    for reference in &contents.references {
+        if !blobs.is_whole(*reference)? {
+            return Ok(None);
+        }
+    }
+    let records = counts.records + replayed.counts.records;
+    let blobs = contents.references.iter().map(|(id, _)| *id).collect();
+    Ok(Some(Checked { records, replayed, footers, blobs }))
 }
 
 /// `None` for damage.
@@ -82,12 +98,14 @@ fn check_sealed(
     segment: &Arc<Segment>,
     extent: SealedExtent,
     counts: &mut ScanCounts,
+    contents: &mut Contents,
 ) -> Result<Option<Result<()>>> {
     let mut confirmed = match Confirm::open(segment, extent) {
         Err(error) if error.kind() != ErrorKind::Corruption => return Err(error),
         opened => opened,
     };
     let read = replay_again(segment, counts, &mut |record, at, segment| {
+        contents.references.extend(reference(record));
         if let Ok(confirm) = &mut confirmed
             && let Err(error) = confirm.record(record, at, segment)
         {
@@ -165,21 +183,22 @@ fn key_sum(ordinal: Ordinal, namespace: NamespaceId, key: &[u8]) -> u64 {
     key.wrapping_mul(u64::from(ordinal.0) * 2 + 1)
 }
 
-/// Sees which namespaces there are when a record is written.
+/// Sees which namespaces there are when a record is written, and which blobs records refer to.
 #[derive(Default)]
-pub(super) struct Namespaces {
+pub(super) struct Contents {
     must_exist: bool,
     ids: BTreeSet<NamespaceId>,
+    pub(super) references: BTreeSet<Reference>,
 }
 
-impl Namespaces {
+impl Contents {
     /// A record without its namespace is an error.
-    pub(super) fn must_exist() -> Namespaces {
-        Namespaces { must_exist: true, ..Namespaces::default() }
+    pub(super) fn must_exist() -> Contents {
+        Contents { must_exist: true, ..Contents::default() }
     }
 }
 
-impl Visit for Namespaces {
+impl Visit for Contents {
     fn begin(&mut self, _hash_seed: u64) {}
 
     fn sealed(&mut self, _segments: &[SealedSegment]) -> Result<()> {
@@ -188,6 +207,7 @@ impl Visit for Namespaces {
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
+        self.references.extend(reference(record));
         match record.kind {
             RecordKind::NamespaceCreate => {
                 self.ids.insert(record.namespace);
@@ -195,7 +215,7 @@ impl Visit for Namespaces {
             RecordKind::NamespaceDrop => {
                 self.ids.remove(&record.namespace);
             }
-            RecordKind::Value | RecordKind::Tombstone
+            RecordKind::Value | RecordKind::Tombstone | RecordKind::BlobReference
                 if self.must_exist && !self.ids.contains(&record.namespace) =>
             {
                 return Err(segment.corruption(

@@ -5,21 +5,23 @@
 //! a record are passed over without being summed.
 
 use nadb_core::limits::SEQ_MAX;
-use nadb_core::{NamespaceId, Result, Seq};
+use nadb_core::{BlobId, NamespaceId, Result, Seq};
 
+use super::blobs::Blobs;
 use super::names::Names;
 use super::report::LostKind;
 use super::scan::{Piece, Region, frame_len};
 use crate::frame::{FRAME_HEADER_MAX, FrameHeader, FrameKind};
 use crate::record::{RECORD_HEADER_MAX, RecordKind, RecordRef, peek};
 use crate::replay::read_error;
+use crate::row::Row;
 use crate::segment::Segment;
 use crate::window::Window;
 
 /// Numbers may jump inside a segment only where an earlier repair covered lost ones, each time by less than this.
 const JUMP_WITHIN_MAX: u64 = 1 << 33;
 
-/// A record that does not verify.
+/// A record that does not verify, or whose value does not.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
     pub(super) offset: u32,
@@ -29,6 +31,8 @@ pub(super) struct Lost {
     pub(super) kind: LostKind,
     pub(super) namespace: NamespaceId,
     pub(super) key: Vec<u8>,
+    /// The blob that it refers to.
+    pub(super) blob: Option<BlobId>,
 }
 
 /// A batch of which only some records verify.
@@ -54,6 +58,7 @@ pub(super) fn examine(
     region: &Region,
     keep_upto: Seq,
     names: &mut Names,
+    blobs: &mut Blobs<'_>,
 ) -> Result<Examined> {
     let high = region.high.0.min(SEQ_MAX).min(region.low.0.saturating_add(JUMP_WITHIN_MAX));
     let mut examiner = Examiner {
@@ -64,13 +69,14 @@ pub(super) fn examine(
         high: Seq(high),
         keep_upto,
         names,
+        blobs,
         found: Examined::default(),
     };
     examiner.run(region.start)?;
     Ok(examiner.found)
 }
 
-struct Examiner<'a> {
+struct Examiner<'a, 'b> {
     segment: &'a Segment,
     window: Window<'a>,
     end: u32,
@@ -79,6 +85,7 @@ struct Examiner<'a> {
     high: Seq,
     keep_upto: Seq,
     names: &'a mut Names,
+    blobs: &'a mut Blobs<'b>,
     found: Examined,
 }
 
@@ -91,7 +98,7 @@ enum Seen {
     Nothing,
 }
 
-impl Examiner<'_> {
+impl Examiner<'_, '_> {
     fn run(&mut self, start: u32) -> Result<()> {
         let mut at = start;
         while at < self.end {
@@ -159,10 +166,10 @@ impl Examiner<'_> {
     fn record_at(&mut self, at: u32, end: u32) -> Result<Seen> {
         let Some(len) = self.peek(at, end)?.map(|(_, len)| len) else { return Ok(Seen::Nothing) };
         if let Some(piece) = self.verified(at, len)? {
-            if piece.last <= self.keep_upto {
-                self.found.records.push(piece);
-            }
             self.low = piece.last;
+            if piece.last <= self.keep_upto {
+                self.keep(at, len, piece)?;
+            }
             return Ok(Seen::Whole(len));
         }
         let follows = at.saturating_add(len);
@@ -181,7 +188,7 @@ impl Examiner<'_> {
             seq,
             older_upto: seq.map_or(low, Seq::previous),
             kind: match record.kind {
-                RecordKind::Value => LostKind::Value,
+                RecordKind::Value | RecordKind::BlobReference => LostKind::Value,
                 RecordKind::Tombstone => LostKind::Tombstone,
                 RecordKind::NamespaceCreate => LostKind::NamespaceCreate,
                 RecordKind::NamespaceDrop => LostKind::NamespaceDrop,
@@ -189,6 +196,7 @@ impl Examiner<'_> {
             },
             namespace: record.namespace,
             key: record.key.to_vec(),
+            blob: Row::of(&record, at).and_then(|row| row.meta.blob),
         };
         self.found.lost.push(lost);
         Ok(if is_sensible { Seen::Lost(len) } else { Seen::Nothing })
@@ -225,11 +233,23 @@ impl Examiner<'_> {
         let record =
             record.filter(|record| record.check_content().is_ok() && record.seq > low && record.seq <= high);
         let Some(record) = record else { return Ok(None) };
-        if record.seq <= self.keep_upto {
-            self.names.see(&record);
-        }
         let end = at.saturating_add(len);
         Ok(Some(Piece { offset: at, end, first: record.seq, last: record.seq, is_record: true }))
+    }
+
+    /// Keeps a record that verifies, unless its value is in a blob that is not whole.
+    fn keep(&mut self, at: u32, len: u32, piece: Piece) -> Result<()> {
+        let read = |e| read_error(self.segment, at, e);
+        let bytes = self.window.bytes(u64::from(at), len as usize).map_err(read)?;
+        let Ok(record) = RecordRef::decode(bytes) else { return Ok(()) };
+        match self.blobs.lost_value(&record, at)? {
+            Some(lost) => self.found.lost.push(lost),
+            None => {
+                self.names.see(&record);
+                self.found.records.push(piece);
+            }
+        }
+        Ok(())
     }
 
     /// Number and length of what would be a record at `at` that ends before `end`.

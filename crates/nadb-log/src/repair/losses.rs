@@ -4,23 +4,30 @@ use std::path::Path;
 
 use nadb_core::{Result, Seq};
 
-use super::examine::{Lost, examine};
+use super::blobs::Blobs;
+use super::examine::{Broken, Lost, examine};
 use super::names::Settled;
-use super::output::Newest;
 use super::report::{AfterLoss, BrokenBatch, DamagedRange, LostKind, LostRecord, NumberRange, RepairReport};
+use super::salvage::Newest;
 use super::scan::{Region, Scan};
 use crate::cut::JUMP;
+use crate::names::blob_path;
 
 /// The lost records of a segment, by its place in the scan.
 pub(super) type AllLost = Vec<(usize, Lost)>;
 
 /// Examines the damaged places and adds the records that they still hold to the pieces of the scan.
-pub(super) fn examine_all(scan: &mut Scan, report: &mut RepairReport) -> Result<AllLost> {
+pub(super) fn examine_all(
+    scan: &mut Scan,
+    blobs: &mut Blobs<'_>,
+    report: &mut RepairReport,
+) -> Result<AllLost> {
     let mut all = AllLost::new();
     let last_with_frames = scan.segments.iter().rposition(|segment| !segment.pieces.is_empty());
     let durable_upto = scan.durable_upto;
     for (index, scanned) in scan.segments.iter_mut().enumerate() {
         let (segment, len) = (&*scanned.source.segment, scanned.source.len);
+        let mut broken: Vec<Broken> = std::mem::take(&mut scanned.broken);
         for region in std::mem::take(&mut scanned.regions) {
             let bytes = u64::from(region.end - region.start);
             let is_last = u64::from(region.end) == len && last_with_frames.is_none_or(|last| last <= index);
@@ -40,18 +47,23 @@ pub(super) fn examine_all(scan: &mut Scan, report: &mut RepairReport) -> Result<
             });
             // At the end of the log, batches beyond what was durable may never have been whole.
             let keep_upto = if is_last { durable_upto } else { Seq(u64::MAX) };
-            let found = examine(segment, len, &region, keep_upto, &mut scan.names)?;
+            let found = examine(segment, len, &region, keep_upto, &mut scan.names, blobs)?;
             scanned.pieces.extend(found.records);
             all.extend(found.lost.into_iter().map(|lost| (index, lost)));
-            report.broken_batches.extend(found.broken.into_iter().map(|broken| BrokenBatch {
-                path: path.into(),
-                offset: u64::from(broken.offset),
-                records: broken.records.map(u64::from),
-                kept: broken.kept,
-            }));
+            broken.extend(found.broken);
         }
         scanned.pieces.sort_by_key(|piece| piece.offset);
+        all.extend(scanned.lost.iter().map(|lost| (index, lost.clone())));
+        broken.sort_by_key(|broken| broken.offset);
+        report.broken_batches.extend(broken.into_iter().map(|broken| BrokenBatch {
+            path: segment.path().into(),
+            offset: u64::from(broken.offset),
+            records: broken.records.map(u64::from),
+            kept: broken.kept,
+        }));
     }
+    all.sort_by_key(|(index, lost)| (*index, lost.offset));
+    report.damage.extend(blobs.damage());
     report.damage.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
     Ok(all)
 }
@@ -80,7 +92,22 @@ pub(super) fn count_numbers(scan: &Scan, report: &mut RepairReport) -> Seq {
         }
     }
     lose(last.next(), scan.durable_upto);
+    let lost = scan.segments.iter().flat_map(|scanned| &scanned.lost);
+    lost.filter_map(|lost| lost.seq).for_each(|seq| lose(seq, seq));
+    join_ranges(&mut report.lost_numbers);
     last.max(scan.durable_upto)
+}
+
+/// Puts ranges in order, and those together that have no number between them.
+fn join_ranges(ranges: &mut Vec<NumberRange>) {
+    ranges.sort_by_key(|range| range.first);
+    ranges.dedup_by(|next, range| {
+        let follows = next.first <= range.last.saturating_add(1);
+        if follows {
+            range.last = range.last.max(next.last);
+        }
+        follows
+    });
 }
 
 /// The numbers of salvaged records, as rising ranges.
@@ -102,8 +129,9 @@ pub(super) fn wanted(lost: &AllLost) -> Newest {
     keyed.map(|(_, lost)| ((lost.namespace, lost.key.clone()), None)).collect()
 }
 
-/// Puts the lost records into the report, each with what the repaired store has in its place.
+/// Puts the lost records of the store in `dir` into the report, each with what the repaired store has in its place.
 pub(super) fn name_losses(
+    dir: &Path,
     scan: &Scan,
     lost: &AllLost,
     newest: &Newest,
@@ -132,6 +160,7 @@ pub(super) fn name_losses(
             namespace_id: lost.namespace.0,
             namespace: namespace.map(|(_, name)| name.clone()),
             key: lost.key.clone(),
+            blob: lost.blob.map(|id| blob_path(dir, id)),
             after,
         });
     }

@@ -1,104 +1,21 @@
-//! The second pass: salvaged records, in the order of their numbers, and the new segments that they go to.
+//! The new segments that salvaged records go to, in the order of their numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nadb_core::{Entropy, Error, NamespaceId, Result, SegmentId, SegmentUid, Seq, StoreId};
 use nadb_vfs::{File, Fs};
 
-use super::names::Settled;
-use super::scan::{Piece, Scan, frame_len};
-use crate::frame::{FRAME_HEADER_MAX, Frame, FrameBody, FrameHeader, FramePlace, put_opening, put_void};
+use crate::frame::{FRAME_HEADER_MAX, FrameBody, FramePlace, put_opening, put_void};
 use crate::names::unfinished_path;
 use crate::record::{RecordFields, RecordKind, RecordRef};
-use crate::replay::read_error;
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
-use crate::window::Window;
 
 /// Bytes that wait for one write.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Numbers that one void frame can cover.
 const VOID_NUMBERS_MAX: u64 = u32::MAX as u64;
-
-/// For each key of a lost record: the newest salvaged record, and whether it is a value.
-pub(super) type Newest = HashMap<(NamespaceId, Vec<u8>), Option<(Seq, bool)>>;
-
-/// Shows every salvaged record that stays to `newest` and, if there is one, to `output`. Gives how many there are.
-pub(super) fn salvage(
-    scan: &Scan,
-    settled: &Settled,
-    newest: &mut Newest,
-    mut output: Option<&mut Output<'_>>,
-) -> Result<u64> {
-    let mut records = 0;
-    for scanned in &scan.segments {
-        let segment = &*scanned.source.segment;
-        let mut window = Window::new(&*segment.file, scanned.source.len);
-        for piece in &scanned.pieces {
-            let mut at = piece.offset;
-            while at < piece.end {
-                let found = read(&mut window, segment, piece, at)?;
-                for (record, offset, bytes) in &found.records {
-                    let is_drop = record.kind == RecordKind::NamespaceDrop;
-                    if settled.skipped.contains(&record.namespace) && !is_drop {
-                        continue;
-                    }
-                    records += 1;
-                    note(newest, record);
-                    if let Some(output) = output.as_deref_mut() {
-                        output.add(record, bytes, record.raw_crc(segment.uid, *offset), found.time_ms)?;
-                    }
-                }
-                if let Some(output) = output.as_deref_mut() {
-                    output.end_frame()?;
-                }
-                at = found.end;
-            }
-        }
-    }
-    Ok(records)
-}
-
-fn note(newest: &mut Newest, record: &RecordRef<'_>) {
-    if newest.is_empty() || !matches!(record.kind, RecordKind::Value | RecordKind::Tombstone) {
-        return;
-    }
-    if let Some(slot) = newest.get_mut(&(record.namespace, record.key.to_vec())) {
-        *slot = Some((record.seq, record.kind == RecordKind::Value));
-    }
-}
-
-/// Records that stand together, each with its offset and bytes.
-struct Together<'a> {
-    records: Vec<(RecordRef<'a>, u32, &'a [u8])>,
-    time_ms: u64,
-    end: u32,
-}
-
-/// The frame, or the single record, at `at`. It verified a moment ago.
-fn read<'a>(window: &'a mut Window<'_>, segment: &Segment, piece: &Piece, at: u32) -> Result<Together<'a>> {
-    let failed = |e| read_error(segment, at, e);
-    let changed = || segment.corruption(u64::from(at), "these bytes changed while they were read");
-    if piece.is_record {
-        let len = (piece.end - piece.offset) as usize;
-        let bytes = window.bytes(u64::from(at), len).map_err(failed)?;
-        let record = RecordRef::verify(bytes, segment.uid, at).map_err(|_| changed())?;
-        let time_ms = record.updated_ms;
-        return Ok(Together { records: vec![(record, at, bytes)], time_ms, end: piece.end });
-    }
-    let bytes = window.bytes(u64::from(at), FRAME_HEADER_MAX).map_err(failed)?;
-    let header = FrameHeader::decode(bytes).map_err(|_| changed())?;
-    let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
-    let bytes = window.bytes(u64::from(at), len).map_err(failed)?;
-    let frame = Frame::verify(bytes, segment.uid, at).map_err(|_| changed())?;
-    let with_bytes = |(offset, record): (u32, RecordRef<'a>)| {
-        let from = (offset - at) as usize;
-        Some((record, offset, bytes.get(from..from + record.len())?))
-    };
-    let records = frame.records().filter_map(with_bytes).collect();
-    Ok(Together { records, time_ms: header.time_ms, end: at.saturating_add(frame_len(&header)) })
-}
 
 /// A segment that was written.
 #[derive(Debug)]
@@ -175,7 +92,7 @@ impl<'a> Output<'a> {
     }
 
     /// Adds a record to the frame that is being made.
-    fn add(&mut self, record: &RecordRef<'_>, bytes: &[u8], crc: u32, time_ms: u64) -> Result<()> {
+    pub(super) fn add(&mut self, record: &RecordRef<'_>, bytes: &[u8], crc: u32, time_ms: u64) -> Result<()> {
         if !self.body.is_empty() && self.first.plus(u64::from(self.body.count())) != record.seq {
             self.end_frame()?;
         }
@@ -187,7 +104,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn end_frame(&mut self) -> Result<()> {
+    pub(super) fn end_frame(&mut self) -> Result<()> {
         if self.body.is_empty() {
             return Ok(());
         }

@@ -104,7 +104,8 @@ pub enum AfterLoss {
     Newer,
 }
 
-/// A record that was lost, as far as its bytes tell. They do not verify, so any of it may be wrong.
+/// A record that was lost, as far as its bytes tell. They do not verify, so any of it may be wrong, unless it is only the blob
+/// with its value that does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostRecord {
@@ -122,6 +123,8 @@ pub struct LostRecord {
     pub namespace: Option<String>,
     /// The key.
     pub key: Vec<u8>,
+    /// The file of the blob that held its value, if one did: it is damaged or missing, or whole where only the record is lost.
+    pub blob: Option<PathBuf>,
     /// What the repaired store has in its place.
     pub after: AfterLoss,
 }
@@ -182,6 +185,8 @@ pub struct RepairReport {
     pub broken_batches: Vec<BrokenBatch>,
     /// Namespaces whose names were lost.
     pub found_namespaces: Vec<FoundNamespace>,
+    /// Files of blobs, damaged ones too, to which no record of the repaired store refers: they are in the folder `aside` now.
+    pub unused_blobs: Vec<PathBuf>,
     /// What else is worth knowing, a sentence each.
     pub notes: Vec<String>,
 }
@@ -227,6 +232,9 @@ impl fmt::Display for LostRecord {
             None => f.write_str(", number unknown")?,
         }
         write!(f, ", at offset {} of {}", self.offset, self.path.display())?;
+        if let Some(blob) = &self.blob {
+            write!(f, ", with its value in {}", blob.display())?;
+        }
         match self.after {
             AfterLoss::Absent => Ok(()),
             AfterLoss::Older { version } => write!(f, "; version {version} has come back"),
@@ -260,6 +268,9 @@ impl fmt::Display for RepairReport {
         }
         for FoundNamespace { id, name } in &self.found_namespaces {
             writeln!(f, "namespace {id} has lost its name and is called {name} now")?;
+        }
+        for blob in &self.unused_blobs {
+            writeln!(f, "blob to which nothing refers any more: {}", blob.display())?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }

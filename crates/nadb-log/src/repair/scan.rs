@@ -3,6 +3,8 @@
 
 use nadb_core::{Result, SegmentUid, Seq};
 
+use super::blobs::Blobs;
+use super::examine::{Broken, Lost};
 use super::names::Names;
 use super::sources::Source;
 use crate::frame::{FRAME_HEADER_MAX, Frame, FrameError, FrameHeader, FrameKind, could_begin};
@@ -39,6 +41,9 @@ pub(super) struct Scanned {
     pub(super) opening: Option<Opening>,
     pub(super) pieces: Vec<Piece>,
     pub(super) regions: Vec<Region>,
+    /// Whole records in the pieces whose blobs are not whole, and the batches that lose them.
+    pub(super) lost: Vec<Lost>,
+    pub(super) broken: Vec<Broken>,
 }
 
 /// All segments and what is in them.
@@ -53,8 +58,8 @@ pub(super) struct Scan {
     pub(super) stale_frames: u64,
 }
 
-/// Reads all segments. `durable_upto` is what is known of it beforehand.
-pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq) -> Result<Scan> {
+/// Reads all segments, and the blobs that their frames refer to. `durable_upto` is what is known of it beforehand.
+pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq, blobs: &mut Blobs<'_>) -> Result<Scan> {
     let mut openings = Vec::new();
     for source in &sources {
         let has_frames = source.len > u64::from(SEGMENT_HEADER);
@@ -83,21 +88,24 @@ pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq) -> Result<Scan> {
             limit,
             pieces: Vec::new(),
             regions: Vec::new(),
+            lost: Vec::new(),
+            broken: Vec::new(),
             scan: &mut scan,
+            blobs: &mut *blobs,
         };
         let start = opening.as_ref().map_or(SEGMENT_HEADER, |opening| opening.end);
         scanner.run(start)?;
-        let Scanner { pieces, regions, .. } = scanner;
+        let Scanner { pieces, regions, lost, broken, .. } = scanner;
         last = pieces.last().map_or(last, |piece| last.max(piece.last));
         if let Some(opening) = &opening {
             scan.durable_upto = scan.durable_upto.max(opening.durable_upto);
         }
-        scan.segments.push(Scanned { source, opening, pieces, regions });
+        scan.segments.push(Scanned { source, opening, pieces, regions, lost, broken });
     }
     Ok(scan)
 }
 
-struct Scanner<'a> {
+struct Scanner<'a, 'b> {
     window: Window<'a>,
     segment: &'a Segment,
     len: u64,
@@ -106,10 +114,13 @@ struct Scanner<'a> {
     limit: Seq,
     pieces: Vec<Piece>,
     regions: Vec<Region>,
+    lost: Vec<Lost>,
+    broken: Vec<Broken>,
     scan: &'a mut Scan,
+    blobs: &'a mut Blobs<'b>,
 }
 
-impl Scanner<'_> {
+impl Scanner<'_, '_> {
     fn run(&mut self, start: u32) -> Result<()> {
         let mut at = start;
         while u64::from(at) < self.len {
@@ -147,7 +158,18 @@ impl Scanner<'_> {
         match Frame::verify(bytes, self.segment.uid, at) {
             Ok(frame) => {
                 if fits(&header, self.last, self.limit) {
-                    frame.records().for_each(|(_, record)| self.scan.names.see(&record));
+                    let before = self.lost.len();
+                    for (offset, record) in frame.records() {
+                        match self.blobs.lost_value(&record, offset)? {
+                            Some(lost) => self.lost.push(lost),
+                            None => self.scan.names.see(&record),
+                        }
+                    }
+                    let lost = (self.lost.len() - before) as u64;
+                    let kept = u64::from(header.count) - lost;
+                    if lost > 0 && kept > 0 {
+                        self.broken.push(Broken { offset: at, records: Some(header.count), kept });
+                    }
                 }
                 Ok(Ok(header))
             }
