@@ -1,6 +1,9 @@
 //! The same work on NADB and on other embedded stores: each engine in a process of its own, its answers checked, at the same
 //! durability class. `cargo run --release --manifest-path benches/peers/Cargo.toml -- --help`.
 
+// Opening an LMDB store is the caller's to vouch for.
+#![deny(unsafe_code)]
+
 mod data;
 mod engines;
 mod measure;

@@ -88,7 +88,10 @@ pub(crate) fn timed(
     } else {
         thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+                .collect()
         })
     };
     let elapsed = start.elapsed();

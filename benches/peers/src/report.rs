@@ -43,7 +43,9 @@ fn of_row<'a>(figures: &'a [Figure], row: &str, threads: usize) -> Vec<&'a Figur
 }
 
 fn summary(figures: &[Figure], rows: &[(&str, usize)]) -> String {
-    let mut text = String::from("| workload | threads | nadb | best peer | nadb to best peer |\n| --- | --- | --- | --- | --- |\n");
+    let mut text = String::from(
+        "| workload | threads | nadb | best peer | nadb to best peer |\n| --- | --- | --- | --- | --- |\n",
+    );
     for (row, threads) in rows {
         let of = of_row(figures, row, *threads);
         let own = of.iter().find(|f| f.engine == Kind::Nadb);
@@ -88,7 +90,10 @@ fn table(text: &mut String, row: &str, threads: usize, figures: &[Figure]) {
         let ratio = best.map_or_else(String::new, |best| format!("{:.2} ×", figure.rate() / best));
         let latency = figure.latency_us.map_or_else(
             || " | | | ".to_owned(),
-            |at| at.map(|us| if us < 1000.0 { format!("{us:.1} µs") } else { format!("{:.1} ms", us / 1e3) }).join(" | "),
+            |at| {
+                at.map(|us| if us < 1000.0 { format!("{us:.1} µs") } else { format!("{:.1} ms", us / 1e3) })
+                    .join(" | ")
+            },
         );
         let written = figure.written_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let _ = writeln!(

@@ -132,14 +132,21 @@ impl Work {
     fn load(&self, engine: &dyn Engine, values: &Values, row: &str) -> Result<u64> {
         let keys: Vec<Key> = (0..self.keys).map(key_of).collect();
         let before = Written::of(engine)?;
-        let timed = timed(keys.len(), 1, AT_MOST, |n| with_value(values, &keys[n], n, |value| engine.set(&keys[n], value)))?;
+        let timed = timed(keys.len(), 1, AT_MOST, |n| {
+            with_value(values, &keys[n], n, |value| engine.set(&keys[n], value))
+        })?;
         let remark = (timed.count < self.keys).then(|| format!("stopped after {} sets", timed.count));
         self.show(row, 1, &timed, Some((before, engine, values)), remark)?;
         self.load_batches(engine, values, timed.count..self.keys)?;
         Ok(self.keys)
     }
 
-    fn load_batches(&self, engine: &dyn Engine, values: &Values, numbers: std::ops::Range<u64>) -> Result<()> {
+    fn load_batches(
+        &self,
+        engine: &dyn Engine,
+        values: &Values,
+        numbers: std::ops::Range<u64>,
+    ) -> Result<()> {
         let numbers: Vec<u64> = numbers.collect();
         for part in numbers.chunks(1000) {
             engine.set_batch(&rows(values, part))?;
@@ -294,7 +301,9 @@ impl Work {
         let count = self.keys / 50;
         let keys: Vec<Key> = (0..count).map(key_of).collect();
         let before = Written::of(&*engine)?;
-        let write = timed(keys.len(), 1, AT_MOST, |n| with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value)))?;
+        let write = timed(keys.len(), 1, AT_MOST, |n| {
+            with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
+        })?;
         let remark = (write.count < count).then(|| format!("stopped after {} sets", write.count));
         self.show("6 64 KiB: write", 1, &write, Some((before, &*engine, &values)), remark)?;
         if self.kind.reads() {
@@ -318,7 +327,9 @@ impl Work {
         let drawn = uniform(usize::try_from(3 * self.keys)?, self.keys, SEED ^ 8);
         let keys: Vec<Key> = drawn.iter().copied().map(key_of).collect();
         let before = Written::of(&*engine)?;
-        let timed = timed(keys.len(), 1, AT_MOST, |n| with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value)))?;
+        let timed = timed(keys.len(), 1, AT_MOST, |n| {
+            with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
+        })?;
         let remark = (timed.count < 3 * self.keys).then(|| format!("stopped after {} sets", timed.count));
         self.show("7 overwrite", 1, &timed, Some((before, &*engine, &values)), remark)?;
         if self.kind.reads() {
@@ -383,7 +394,8 @@ impl Work {
         remark: Option<String>,
     ) -> Result<()> {
         let class = if row.starts_with('5') { Class::Synced } else { Class::Flushed };
-        let remarks: BTreeSet<String> = remark.into_iter().chain(self.kind.remark(class).map(String::from)).collect();
+        let remarks: BTreeSet<String> =
+            remark.into_iter().chain(self.kind.remark(class).map(String::from)).collect();
         let remark = (!remarks.is_empty()).then(|| remarks.into_iter().collect::<Vec<_>>().join("; "));
         (self.show)(&Figure {
             engine: self.kind,

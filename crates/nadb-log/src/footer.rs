@@ -29,6 +29,7 @@ use nadb_core::{BlobId, Error, NamespaceId, Ordinal, Rank, Result, SegmentUid, S
 pub use builder::{FooterBuilder, FooterSource, encode_footer};
 pub use cursor::FooterCursor;
 pub use keys::NamespaceRows;
+pub(crate) use layout::BEHIND_CHECKSUM;
 pub use layout::{FOOTER_TRAILER, footer_bytes};
 
 use crate::record::RECORD_BYTES_MIN;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, OnOpen, OpenPhase, Result, guard};
 use nadb_vfs::Mapping;
 
-use crate::footer::{FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
+use crate::footer::{BEHIND_CHECKSUM, FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
 use crate::log::{Log, ReadMode};
 use crate::manifest::SealedExtent;
 use crate::memtable::Memtable;
@@ -21,8 +21,6 @@ use crate::segment::{SEGMENT_HEADER, Segment};
 const THREADS_MAX: usize = 8;
 /// Below so many bytes of footers one thread is quicker than several.
 const THREADED_BYTES: u64 = 256 << 10;
-/// A footer's version stands so many bytes before its end.
-const VERSION_BEFORE_END: u64 = 12;
 
 impl<P: Send> Log<P> {
     /// The oldest segment that is full and not sealed yet.
@@ -141,7 +139,7 @@ pub(crate) fn read_footer(segment: &Segment, extent: SealedExtent) -> Result<Foo
 
 /// Opens the footer whose bytes, exactly, stand at `at`.
 fn open_bytes(bytes: Bytes, segment: &Segment, at: u32) -> Result<Footer> {
-    let version_at = (u64::from(at) + bytes.len() as u64).saturating_sub(VERSION_BEFORE_END);
+    let version_at = (u64::from(at) + bytes.len() as u64).saturating_sub(BEHIND_CHECKSUM as u64);
     Footer::open(bytes, segment.uid, at, &segment.path).map_err(|error| match error.kind() {
         // Manifest and segment are of this build's version, and both are older than the footer.
         ErrorKind::Version if error.offset() == Some(version_at) => segment

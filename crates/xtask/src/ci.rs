@@ -64,7 +64,8 @@ fn closing_line(report: &[String], failed: bool) -> String {
 
 fn format() -> Outcome {
     process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    process::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+    process::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
+    process::run(&mut cargo(&["fmt", "--check", "--manifest-path", "benches/peers/Cargo.toml"]))
 }
 
 fn clippy() -> Outcome {

@@ -17,6 +17,7 @@ pub(super) struct Lmdb {
 }
 
 impl Lmdb {
+    #[expect(unsafe_code, reason = "LMDB trusts whoever else has the files")]
     pub(super) fn open(dir: &Path, setup: &Setup) -> Result<Lmdb> {
         let mut options = EnvOpenOptions::new();
         options.map_size(64 << 30);

@@ -29,7 +29,8 @@ impl Sqlite {
     pub(super) fn open(dir: &Path, setup: &Setup) -> Result<Sqlite> {
         let sqlite = Sqlite { path: dir.join("store.sqlite"), class: setup.class };
         let rows = if setup.large_values { "" } else { "WITHOUT ROWID" };
-        let table = format!("CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY NOT NULL, v BLOB NOT NULL) {rows}");
+        let table =
+            format!("CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY NOT NULL, v BLOB NOT NULL) {rows}");
         sqlite.connect()?.execute_batch(&table)?;
         Ok(sqlite)
     }

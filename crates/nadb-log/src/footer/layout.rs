@@ -16,7 +16,7 @@ const MAGIC: [u8; 8] = *b"NADB-FTR";
 pub const FOOTER_TRAILER: u32 = 32;
 const TRAILER_BYTES: usize = FOOTER_TRAILER as usize;
 /// Bytes of the trailer behind its checksum: version and magic, which are compared and not summed.
-const BEHIND_CHECKSUM: usize = 12;
+pub(crate) const BEHIND_CHECKSUM: usize = 12;
 const ENTRY_BYTES: usize = 12;
 /// Whoever does not know this section cannot read the footer.
 const REQUIRED: u16 = 1;

@@ -30,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     // The facade for what users do; log and index for the structures that are timed alone.
     ("nadb-benches", &["nadb", "nadb-core", "nadb-log", "nadb-index"]),
+    ("nadb-peers", &["nadb", "nadb-benches"]),
     ("nadb-fuzz", &["nadb-testkit"]),
     ("xtask", &[]),
 ];
