@@ -9,11 +9,17 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{FRAME_BODY_MAX, SEQ_MAX};
 use nadb_core::{Durability, Error, ErrorKind, Result, SegmentId, Seq, guard};
+use nadb_vfs::{Appender, Room};
 use parking_lot::MutexGuard;
 
 use crate::frame::{FRAME_HEADER_MAX, FrameBody, FramePlace, put_opening};
-use crate::log::{Failure, Log, Placed, Queued, Tail};
+use crate::log::{Failure, Log, Placed, Queued, ReadMode, Tail};
 use crate::segment::{SEGMENT_HEADER, Segment};
+
+/// Larger frames are written by calls: one copy into the page cache costs less than as many page faults.
+const IN_MEMORY_MAX: usize = 32 << 10;
+/// Blocks are reserved in steps that grow with the segment, between these bounds.
+const ROOM_STEP: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 20);
 
 /// Offsets are 32 bits wide.
 const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
@@ -73,7 +79,11 @@ impl<P: Send> Log<P> {
         if is_buffered && self.lock_tail().pending.len() > self.options.buffer_size {
             self.write_out_all()?;
         }
-        let (ticket, placed) = self.reserve(body, is_buffered, only_deletes, payload)?;
+        let (ticket, placed, is_in_file) = self.reserve(body, is_buffered, only_deletes, payload)?;
+        if is_in_file {
+            self.publish_ready();
+            return Ok(placed);
+        }
         let mut written = Ok(());
         if is_buffered {
             self.publish_ready();
@@ -86,14 +96,14 @@ impl<P: Send> Log<P> {
         Ok(placed)
     }
 
-    /// Takes place and numbers in one step.
+    /// Takes place and numbers in one step, and says whether the file has the frame already.
     fn reserve(
         &self,
         body: &FrameBody,
         is_buffered: bool,
         only_deletes: bool,
         payload: P,
-    ) -> Result<(u64, Placed)> {
+    ) -> Result<(u64, Placed, bool)> {
         loop {
             self.check_poison()?;
             // Each time anew: the manifest, on the way here, may have needed the ballast.
@@ -112,6 +122,11 @@ impl<P: Send> Log<P> {
                 self.rotate(active)?;
                 continue;
             };
+            if let Some((room, upto)) = tail.room_for(body.len()) {
+                drop(guard);
+                self.make_room(&*room, upto);
+                continue;
+            }
             if tail.next_seq.0 + u64::from(body.count()) > SEQ_MAX {
                 return Err(Error::limit(format!(
                     "the store has used up its sequence numbers ({} of {SEQ_MAX}); copy its records into a new store",
@@ -140,6 +155,7 @@ impl<P: Send> Log<P> {
             }
             let ticket = tail.next_ticket;
             tail.next_ticket += 1;
+            let is_in_file = self.append_in_memory(tail, &segment, ticket);
             tail.queue.push_back(Queued {
                 ticket,
                 is_buffered,
@@ -149,7 +165,32 @@ impl<P: Send> Log<P> {
                 segment,
                 payload,
             });
-            return Ok((ticket, placed));
+            return Ok((ticket, placed, is_in_file));
+        }
+    }
+
+    /// Puts the frames that wait into the file through memory, where it has some, and nobody is writing frames before them;
+    /// says whether.
+    fn append_in_memory(&self, tail: &mut Tail<P>, segment: &Segment, ticket: u64) -> bool {
+        let Some(appender) = tail.appender.as_mut() else { return false };
+        let is_turn = tail.writing.is_none() && appender.end() == u64::from(tail.pending_at);
+        if !is_turn || tail.pending.len() > IN_MEMORY_MAX || !appender.append(&tail.pending) {
+            return false;
+        }
+        self.counters.appends.fetch_add(1, Ordering::Relaxed);
+        self.counters.written_bytes.fetch_add(tail.pending.len() as u64, Ordering::Relaxed);
+        tail.pending.clear();
+        tail.pending_at = tail.offset;
+        tail.ticket_in_file = ticket;
+        tail.seq_in_file = tail.last_seq;
+        segment.in_file.store(tail.offset, Ordering::Release);
+        true
+    }
+
+    /// Reserves blocks. Where there are none, frames are written by calls, which can say so.
+    fn make_room(&self, room: &dyn Room, upto: u64) {
+        if room.reserve(upto).is_err() {
+            self.lock_tail().appender = None;
         }
     }
 
@@ -244,6 +285,10 @@ impl<P: Send> Log<P> {
                     tail.writing = None;
                     tail.ticket_in_file = ticket;
                     tail.seq_in_file = seq;
+                    let end = u64::from(tail.pending_at);
+                    if let Some(appender) = &mut tail.appender {
+                        appender.skip_to(end);
+                    }
                     if tail.pending.capacity() == 0
                         && let Ok(mut spent) = Arc::try_unwrap(bytes)
                     {
@@ -266,6 +311,8 @@ impl<P: Send> Log<P> {
     /// those that nobody can see yet are taken out of the log, with their numbers. Published frames wait in memory for the
     /// next attempt. Gives the error that each of the failed writers hears.
     fn give_back(&self, segment: &Segment, file_end: u32, error: Error) -> Error {
+        // The file is about to be shorter than what was reserved.
+        self.lock_tail().appender = None;
         let error = self.cut_back(segment, file_end, error);
         let _publish = self.publish.lock();
         self.publish_ready_locked();
@@ -326,11 +373,27 @@ impl<P: Send> Log<P> {
         let tail = &mut *guard;
         tail.rotating = false;
         written?;
+        let full = tail.active.clone().filter(|_| tail.appender.is_some());
         if let Some(spare) = tail.spare.take() {
             self.unsealed.fetch_add(usize::from(tail.active.is_some()), Ordering::AcqRel);
             tail.begin_segment(spare, self.durable_seq(), self.options.clock.now_ms());
         }
+        drop(guard);
+        if let Some(full) = full {
+            // Blocks that were reserved and not used; those that stay for now go when it is sealed.
+            let _ = full.file.set_len(full.bytes());
+        }
         Ok(())
+    }
+
+    /// Gives the active segment a way to be appended to through memory, if its file has one.
+    pub(crate) fn appender_for(&self, segment: &Segment) -> Option<Box<dyn Appender>> {
+        let len = self.options.segment_size.min(SEGMENT_BYTES_MAX);
+        let appender = segment.file.appender(segment.bytes(), len).ok().flatten()?;
+        if self.options.read_mode == ReadMode::Mapped {
+            segment.set_growing(appender.mapping());
+        }
+        Some(appender)
     }
 }
 
@@ -376,11 +439,22 @@ impl<P> Tail<P> {
         self.pending_at = SEGMENT_HEADER;
         self.offset = SEGMENT_HEADER;
         self.grow(0);
+        self.appender = self.spare_appender.take();
         let before = self.active.replace(spare);
         if let Some(before) = &before {
             before.end_seq.store(self.last_seq.0, Ordering::Release);
         }
         self.unsynced.extend(before);
+    }
+
+    /// The room that must be reserved before a frame with such a body can be appended through memory, and how far.
+    fn room_for(&self, body_len: u32) -> Option<(Arc<dyn Room>, u64)> {
+        let len = FRAME_HEADER_MAX as u64 + u64::from(body_len);
+        let appender = self.appender.as_ref().filter(|_| len <= IN_MEMORY_MAX as u64)?;
+        let end = u64::from(self.offset) + len;
+        let room = appender.room();
+        let is_enough = end <= room.reserved() || room.reserved() >= room.limit();
+        (!is_enough).then(|| (room, end + end.clamp(*ROOM_STEP.start(), *ROOM_STEP.end())))
     }
 
     fn take_pending(&mut self) -> Taken {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq, StoreId};
-use nadb_vfs::{FileLock, Fs};
+use nadb_vfs::{Appender, FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::checkpoint::{Closed, Coverage};
@@ -118,6 +118,10 @@ pub(crate) struct Failure {
 pub(crate) struct Tail<P> {
     pub(crate) active: Option<Arc<Segment>>,
     pub(crate) spare: Option<Arc<Segment>>,
+    /// Appends to the active segment's file through memory, where that is possible.
+    pub(crate) appender: Option<Box<dyn Appender>>,
+    /// The same for the spare.
+    pub(crate) spare_appender: Option<Box<dyn Appender>>,
     /// A writer is putting the active segment's last frames into its file, to go on in the next one.
     pub(crate) rotating: bool,
     /// Whether the manifest says durably that the store is open.
@@ -224,6 +228,8 @@ impl<P: Send> Log<P> {
         let tail = Tail {
             active,
             spare,
+            appender: None,
+            spare_appender: None,
             rotating: false,
             dirty: manifest.clean.is_none(),
             offset,
@@ -264,6 +270,7 @@ impl<P: Send> Log<P> {
             lock: Mutex::new(Some(lock)),
             fs,
         };
+        log.make_appenders();
         let unsealed = log.full_segments().count();
         log.unsealed.store(unsealed, Ordering::Release);
         log.find_ballast()?;
@@ -447,6 +454,7 @@ impl<P: Send> Log<P> {
 
     fn close_in_order(&self) -> Result<()> {
         self.mark_end()?;
+        self.trim_active()?;
         let mut state = self.manifest.lock();
         let (dirty, last_seq) = {
             let tail = self.tail.lock();
@@ -461,6 +469,34 @@ impl<P: Send> Log<P> {
         self.store_manifest(&mut state, |manifest| manifest.clean = Some(clean))?;
         self.tail.lock().dirty = false;
         Ok(())
+    }
+
+    /// Cuts off what was reserved and not used: a store that is closed ends with its last frame.
+    fn trim_active(&self) -> Result<()> {
+        let active = {
+            let mut tail = self.lock_tail();
+            tail.appender.take().and(tail.active.clone())
+        };
+        let Some(active) = active else { return Ok(()) };
+        let io = |e| active.io("giving back reserved blocks", e);
+        if active.file.len().map_err(io)? > active.bytes() {
+            active.file.set_len(active.bytes()).map_err(io)?;
+            // DURABILITY: the length before the manifest that says how the log was closed.
+            active.file.sync_all().map_err(|e| self.set_poison(io(e)))?;
+        }
+        Ok(())
+    }
+
+    /// For the segments that a session begins with.
+    fn make_appenders(&self) {
+        let (active, spare) = {
+            let tail = self.lock_tail();
+            (tail.active.clone(), tail.spare.clone())
+        };
+        let appender = active.and_then(|active| self.appender_for(&active));
+        let spare_appender = spare.and_then(|spare| self.appender_for(&spare));
+        let mut tail = self.lock_tail();
+        (tail.appender, tail.spare_appender) = (appender, spare_appender);
     }
 
     pub(crate) fn lock_tail(&self) -> MutexGuard<'_, Tail<P>> {

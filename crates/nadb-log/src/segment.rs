@@ -91,6 +91,8 @@ pub struct Segment {
     sealed: OnceLock<SealedExtent>,
     /// Through which it is read once it is sealed, where that is wanted.
     mapping: OnceLock<Mapping>,
+    /// Through which it is read before, where it is appended to through memory.
+    growing: OnceLock<Mapping>,
 }
 
 impl Segment {
@@ -107,6 +109,7 @@ impl Segment {
             end_seq: AtomicU64::new(0),
             sealed: OnceLock::new(),
             mapping: OnceLock::new(),
+            growing: OnceLock::new(),
         }
     }
 
@@ -132,6 +135,12 @@ impl Segment {
     pub(crate) fn set_mapping(&self, mapping: Option<Mapping>) {
         if let Some(mapping) = mapping {
             let _ = self.mapping.set(mapping);
+        }
+    }
+
+    pub(crate) fn set_growing(&self, mapping: Option<Mapping>) {
+        if let Some(mapping) = mapping {
+            let _ = self.growing.set(mapping);
         }
     }
 
@@ -246,7 +255,8 @@ impl Segment {
     #[must_use]
     pub fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
         let range = at.offset as usize..at.offset as usize + at.len as usize;
-        let bytes = self.mapping.get()?.slice(range)?;
+        let mapping = self.mapping.get().or_else(|| self.growing.get())?;
+        let bytes = mapping.slice(range)?;
         self.verify(bytes, at).ok()
     }
 

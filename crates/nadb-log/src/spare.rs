@@ -49,7 +49,9 @@ impl<P: Send> Log<P> {
         }
         state.unnamed = None;
         self.segments.write().insert(segment.id, Arc::clone(&segment));
+        let appender = self.appender_for(&segment);
         let mut tail = self.lock_tail();
+        tail.spare_appender = appender;
         tail.spare = Some(segment);
         tail.dirty = true;
         Ok(())

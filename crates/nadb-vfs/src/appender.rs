@@ -33,6 +33,9 @@ pub trait Room: Debug + Send + Sync {
     /// Bytes of the file up to which may be appended.
     fn reserved(&self) -> u64;
 
+    /// The most that can be reserved: the length that the appender was made for.
+    fn limit(&self) -> u64;
+
     /// Reserves blocks up to `upto`, at most to what the appender was made for, and makes their pages ready to be
     /// written. Says how far they are reserved now. Extends the file with zeros.
     ///

@@ -79,6 +79,10 @@ impl Room for RealRoom {
         self.known.load(Ordering::Acquire)
     }
 
+    fn limit(&self) -> u64 {
+        self.len
+    }
+
     fn reserve(&self, upto: u64) -> io::Result<u64> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let upto = upto.min(self.len);

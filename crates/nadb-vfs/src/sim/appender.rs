@@ -82,6 +82,10 @@ impl Room for SimRoom {
         *self.reserved.lock()
     }
 
+    fn limit(&self) -> u64 {
+        self.len
+    }
+
     fn reserve(&self, upto: u64) -> io::Result<u64> {
         let mut reserved = self.reserved.lock();
         let upto = upto.min(self.len);
