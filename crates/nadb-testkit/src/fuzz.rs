@@ -335,9 +335,9 @@ fn resum_frame(bytes: &mut [u8], uid: SegmentUid, offset: u32) -> Option<()> {
 /// The CRC-32 of every byte, before the inversions.
 const CRC_OF_BYTE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let (mut byte, mut number) = (0, 0u32);
     while byte < 256 {
-        let mut crc = byte as u32;
+        let mut crc = number;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
@@ -345,6 +345,7 @@ const CRC_OF_BYTE: [u32; 256] = {
         }
         table[byte] = crc;
         byte += 1;
+        number += 1;
     }
     table
 };

@@ -126,8 +126,8 @@ fn open(fs: &MapFs, read_mode: ReadMode) -> nadb_core::Result<Engine> {
 fn store() -> SimFs {
     let sim = SimFs::new(1);
     let engine = open(&MapFs::new(&sim), ReadMode::Mapped).unwrap();
-    let set = |key: u32, len: usize| {
-        let value: Vec<u8> = (0..len).map(|n| (n * n / 5 + key as usize) as u8).collect();
+    let set = |key: u32, len: u32| {
+        let value: Vec<u8> = (0..len).map(|n| (n * n / 5 + key).to_le_bytes()[0]).collect();
         let put = Operation::new("n", key.to_be_bytes().to_vec(), Action::Put(Put::new(value)));
         engine.write(&[put], None).unwrap();
     };

@@ -438,7 +438,7 @@ fn scans_that_merge_at_the_same_time_lose_no_row() {
     const ROWS: u32 = 6000;
     const SCANS: u32 = 4;
     let model: Model = (0..ROWS + SCANS).map(scattered).collect();
-    for _ in 0..40 {
+    for _ in 0..15 {
         let table = Memtable::with_sizes(Sizes { tail_rows: 8, ..SIZES });
         let push = |n: u32| {
             let (namespace, key) = scattered(n);
