@@ -89,7 +89,9 @@ impl Publish<Arc<Write>> for Keyspace {
             let remember = views.has_open();
             self.apply_all(&frame, remember);
         } else {
-            MutexGuard::unlocked(&mut views, || self.apply_all(&frame, true));
+            // Views are taken meanwhile: they must not see what has come and miss what it has displaced.
+            let remember = views.has_open() || guard::on("view.large_batches_remember");
+            MutexGuard::unlocked(&mut views, || self.apply_all(&frame, remember));
         }
         self.end_frame(views, placed.last_seq(), write.changes.keys.len() > KEYS_UNDER_LOCK);
     }

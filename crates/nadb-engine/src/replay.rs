@@ -251,7 +251,9 @@ impl Visit for Replay<'_> {
     }
 
     fn restart(&mut self) {
-        self.keyspace.clear();
+        if guard::on("checkpoint.refused_is_forgotten") {
+            self.keyspace.clear();
+        }
         *self = Replay::new(self.keyspace).with_progress(self.on_open.take());
     }
 

@@ -1,6 +1,6 @@
 //! Verification: every byte is read, and the index rebuilt from the files is compared with the live one.
 
-use nadb_core::{Error, ErrorKind, Location, NamespaceId, Result, Seq};
+use nadb_core::{Error, ErrorKind, Location, NamespaceId, Result, Seq, guard};
 use nadb_log::{Direction, RowCursor, Visit};
 
 use crate::engine::Shared;
@@ -28,7 +28,9 @@ impl Shared {
             replay.begin(self.log.hash_seed());
             let counts = self.log.scan(&mut |record, at, segment| replay.record(record, at, segment))?;
             replay.finish(self.log.published_seq())?;
-            self.compare(&rebuilt)?;
+            if guard::on("verify.compares_the_index") {
+                self.compare(&rebuilt)?;
+            }
             Ok::<_, Error>(counts)
         })?;
         let mut report = VerifyReport::default();

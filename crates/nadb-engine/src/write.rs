@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Action, Durability, ErrorKind, Outcome, Result, Seq, WriteBatch, WriteOptions};
+use nadb_core::{Action, Durability, ErrorKind, Outcome, Result, Seq, WriteBatch, WriteOptions, guard};
 use nadb_log::Placed;
 use smallvec::SmallVec;
 
@@ -57,7 +57,8 @@ impl Shared {
         self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
         loop {
             let tried = self.try_write(batch, &mut blobs, durability);
-            if tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned) {
+            let is_in_doubt = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned);
+            if is_in_doubt && guard::on("blob.kept_in_doubt") {
                 blobs.keep_all();
             }
             if let Some((outcomes, last_seq)) = tried? {

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nadb_core::{NamespaceId, Ordinal, Seq};
+use nadb_core::{NamespaceId, Ordinal, Seq, guard};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
@@ -54,7 +54,7 @@ pub struct Memtable {
     sizes: Sizes,
     /// Rows that can be read; raised under `tail`.
     len: AtomicU32,
-    /// One scan merges at a time.
+    /// One scan merges at a time; none loses what another one has merged.
     merging: Mutex<()>,
     tail: Mutex<Rows>,
     /// Runs by ordinal, without gaps, up to the tail. Changed behind its end under `tail`, elsewhere under `merging`.
@@ -222,7 +222,9 @@ impl Memtable {
 
     /// Merges what is to be merged; gives the runs of all rows that were frozen when it began.
     fn merge(&self) -> Vec<Arc<Run>> {
-        let _one_at_a_time = self.merging.lock();
+        // Two that merge the same runs would each replace them: the second one's ranges are of a list that is not there any
+        // more.
+        let _one_at_a_time = guard::on("memtable.one_merge_at_a_time").then(|| self.merging.lock());
         let before = self.frozen.read().clone();
         let after: Vec<Arc<Run>> = groups(&before, self.sizes)
             .into_iter()

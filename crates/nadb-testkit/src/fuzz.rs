@@ -3,6 +3,8 @@
 //! The bytes are hostile on purpose: checksums are made to hold (by a second implementation, written from docs/format.md), so
 //! that what stands behind them is reached. A target promises to panic on a broken promise of the code and on nothing else.
 
+mod blob;
+mod checkpoint;
 mod footer;
 
 use std::io;
@@ -18,6 +20,8 @@ use nadb_log::{
 };
 use nadb_vfs::{Fs, MemFs};
 
+pub use blob::blob_decode;
+pub use checkpoint::checkpoint_decode;
 pub use footer::footer_decode;
 
 const DIR: &str = "db";
@@ -328,16 +332,31 @@ fn resum_frame(bytes: &mut [u8], uid: SegmentUid, offset: u32) -> Option<()> {
     Some(())
 }
 
-/// CRC-32 as docs/format.md names it, bit by bit: slow, and independent of the one under test.
-fn crc32(parts: &[&[u8]]) -> u32 {
-    let mut crc = !0u32;
-    for byte in parts.iter().copied().flatten() {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
+/// The CRC-32 of every byte, before the inversions.
+const CRC_OF_BYTE: [u32; 256] = {
+    let mut table = [0; 256];
+    let (mut byte, mut number) = (0, 0u32);
+    while byte < 256 {
+        let mut crc = number;
+        let mut bit = 0;
+        while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+            bit += 1;
         }
+        table[byte] = crc;
+        byte += 1;
+        number += 1;
     }
-    !crc
+    table
+};
+
+/// CRC-32 as docs/format.md names it, byte by byte: independent of the one under test.
+fn crc32(parts: &[&[u8]]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        let [low, ..] = (crc ^ u32::from(*byte)).to_le_bytes();
+        CRC_OF_BYTE.get(usize::from(low)).copied().unwrap_or_default() ^ (crc >> 8)
+    };
+    !parts.iter().copied().flatten().fold(!0, step)
 }
 
 /// The place's part of a checksum, as docs/format.md has it.
@@ -363,8 +382,12 @@ fn finalize(z: u64) -> u64 {
 /// Never; the stores that they are taken from are whole.
 #[must_use]
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
-    let footers = footer::seeds().into_iter();
-    let mut seeds: Vec<_> = footers.map(|(name, bytes)| ("footer_decode", name.to_owned(), bytes)).collect();
+    let of = |target, seeds: Vec<(&str, Vec<u8>)>| {
+        seeds.into_iter().map(move |(name, bytes)| (target, name.to_owned(), bytes)).collect::<Vec<_>>()
+    };
+    let mut seeds = of("footer_decode", footer::seeds());
+    seeds.extend(of("checkpoint_decode", checkpoint::seeds()));
+    seeds.extend(of("blob_decode", blob::seeds()));
     for (name, start) in [("closed", 1), ("killed", 2)] {
         let fs = MemFs::default();
         begin(&fs, start).expect("the first store is whole");
@@ -414,7 +437,18 @@ fn step_seeds() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn content(fs: &MemFs, name: &str) -> Vec<u8> {
-    let file = fs.open_read(&Path::new(DIR).join(name)).expect("the first store has it");
+    file(fs, &Path::new(DIR).join(name))
+}
+
+/// Puts a file there, with its directory.
+fn put_file(fs: &MemFs, path: &Path, bytes: &[u8]) {
+    fs.create_dir_all(path.parent().unwrap_or(path)).expect("memory has room");
+    let file = fs.create_new(path).expect("there is none yet");
+    write(&*file, bytes, 0).expect("memory has room");
+}
+
+fn file(fs: &MemFs, path: &Path) -> Vec<u8> {
+    let file = fs.open_read(path).expect("the first store has it");
     let mut bytes = vec![0; usize::try_from(file.len().unwrap_or_default()).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0).expect("memory can be read");
     bytes

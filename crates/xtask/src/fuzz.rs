@@ -8,7 +8,14 @@ use crate::process::{self, Failure, Outcome, cargo};
 use crate::tools;
 
 /// The targets, in order of cost.
-pub(crate) const TARGETS: [&str; 4] = ["footer_decode", "frame_decode", "manifest_decode", "open_directory"];
+pub(crate) const TARGETS: [&str; 6] = [
+    "blob_decode",
+    "manifest_decode",
+    "footer_decode",
+    "frame_decode",
+    "checkpoint_decode",
+    "open_directory",
+];
 
 /// Runs `targets` (all where none is named) for `seconds` each.
 pub(crate) fn fuzz(seconds: u64, targets: &[String]) -> Outcome {

@@ -134,6 +134,12 @@ impl World {
     }
 }
 
+/// A value that fills a segment and does not compress.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut dice = World::new(seed);
+    (0..4050).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect()
+}
+
 /// A closed store with a checkpoint, of several segments, some of them sealed.
 fn closed(seed: u64, steps: u32) -> World {
     let mut world = World::new(seed);
@@ -207,6 +213,26 @@ fn a_segment_that_was_sealed_since_with_more_in_it_makes_it_useless() {
     assert!(!engine.recovery().from_checkpoint);
     assert_eq!(world.checkpoint(), None, "it can never be taken again, and takes room");
     world.check(&engine);
+}
+
+#[test]
+fn a_sealed_segment_that_it_does_not_know_makes_it_useless() {
+    let mut world = World::new(21);
+    let engine = world.open();
+    world.put(&engine, 0, b"before", b"1");
+    engine.close().unwrap();
+    let engine = world.open();
+    // The segment of the first session has no room for this one, and gets no more.
+    let large = noise(1);
+    world.put(&engine, 0, b"after", &large);
+    world.put(&engine, 0, b"last", &large);
+    engine.maintain().unwrap();
+    let sealed = engine.segments().unwrap().iter().filter(|s| s.state == SegmentState::Sealed).count();
+    assert_eq!(sealed, 2);
+    world.kill(engine);
+    let engine = world.open();
+    world.check(&engine);
+    assert!(!engine.recovery().from_checkpoint);
 }
 
 #[test]
@@ -355,6 +381,29 @@ fn one_that_covers_more_than_the_files_have_is_passed_over() {
     before.check(&engine);
 }
 
+/// Two copies of a store write the same amount into segments of the same number.
+#[test]
+fn one_of_a_copy_that_went_its_own_way_is_passed_over() {
+    let mut origin = World::new(20);
+    let engine = origin.open();
+    origin.put(&engine, 0, b"first", b"value");
+    engine.close().unwrap();
+    let went_on = |key: &[u8], seed| {
+        let mut world = World { entropy: Arc::new(SeededEntropy::new(seed)), ..origin.copy() };
+        let engine = world.open();
+        // The segment that they share has no room for these, and gets no more.
+        world.put(&engine, 0, key, &noise(1));
+        world.put(&engine, 0, key, &noise(2));
+        engine.close().unwrap();
+        world
+    };
+    let (one, other) = (went_on(b"one", 50), went_on(b"two", 51));
+    other.fs.write_file(CHECKPOINT, &one.checkpoint().unwrap()).unwrap();
+    let engine = other.open();
+    other.check(&engine);
+    assert!(!engine.recovery().from_checkpoint);
+}
+
 #[test]
 fn a_repair_leaves_none_and_one_that_is_put_back_is_passed_over() {
     let world = closed(11, 300);
@@ -475,6 +524,66 @@ impl Parts {
 fn taken_apart_and_summed_again_it_is_the_same() {
     let bytes = closed(16, 100).checkpoint().unwrap();
     assert_eq!(Parts::of(&bytes).summed(), bytes);
+}
+
+/// Its last section does not verify, when all others are loaded already.
+#[test]
+fn one_that_is_refused_half_way_leaves_nothing_behind() {
+    let world = closed(17, 200);
+    let mut bytes = world.checkpoint().unwrap();
+    let count = Parts::of(&bytes).sections.len();
+    let last = bytes.len() - count * 16 - 1;
+    bytes[last] ^= 1;
+    world.fs.write_file(CHECKPOINT, &bytes).unwrap();
+    let engine = world.open();
+    assert!(!engine.recovery().from_checkpoint);
+    world.check(&engine);
+}
+
+#[test]
+fn counts_that_do_not_agree_mean_that_there_is_none() {
+    const NAMESPACES: u32 = 2;
+    let world = closed(18, 100);
+    let mut parts = Parts::of(&world.checkpoint().unwrap());
+    let is_it = |(name, _): &&mut (Vec<u8>, Vec<u8>)| name[..4] == NAMESPACES.to_le_bytes();
+    let (_, table) = parts.sections.iter_mut().find(is_it).unwrap();
+    // Time and next id, then id and creation of the first namespace, then its keys.
+    table[24] += 1;
+    world.fs.write_file(CHECKPOINT, &parts.summed()).unwrap();
+    let engine = world.open();
+    assert!(!engine.recovery().from_checkpoint);
+    world.check(&engine);
+}
+
+/// Trap 13: somebody who can sum makes the index name a record that was overwritten. Verification rebuilds the index from the
+/// files, and the two differ.
+#[test]
+fn verification_notices_an_index_that_the_files_do_not_give() {
+    let mut world = World::new(19);
+    let engine = world.open();
+    world.put(&engine, 0, b"key", b"old");
+    world.put(&engine, 0, b"key", b"new");
+    engine.close().unwrap();
+    let whole = world.checkpoint().unwrap();
+    let offset_of =
+        |section: &[u8]| u32::from_le_bytes(section[section.len() - 8..][..4].try_into().unwrap());
+    let newest = offset_of(&Parts::of(&whole).sections.last().unwrap().1);
+    let mut wrong = 0;
+    for offset in 64..newest {
+        let mut parts = Parts::of(&whole);
+        let (_, shard) = parts.sections.last_mut().unwrap();
+        let at = shard.len() - 8;
+        shard[at..at + 4].copy_from_slice(&offset.to_le_bytes());
+        let copy = world.copy();
+        copy.fs.write_file(CHECKPOINT, &parts.summed()).unwrap();
+        let engine = copy.open();
+        assert!(engine.recovery().from_checkpoint);
+        if engine.get(SPACES[0], b"key").is_ok_and(|value| value.unwrap() == b"old") {
+            assert_eq!(engine.verify().unwrap_err().kind(), ErrorKind::Corruption);
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 1);
 }
 
 /// What may be done to a section whose checksum will hold all the same.

@@ -4,5 +4,6 @@
 mod blobs;
 mod checkpoint;
 mod conformance;
+mod media;
 mod snapshots;
 mod views;

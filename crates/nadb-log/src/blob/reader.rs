@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::limits::BLOB_BYTES_MAX;
-use nadb_core::{BlobId, Error, ErrorKind, Result, StoreId};
+use nadb_core::{BlobId, Error, ErrorKind, Result, StoreId, guard};
 use nadb_vfs::{File, Fs};
 
 use super::layout::{BLOB_HEADER, BlobHeader, Block, Shape, Table, block_sum};
@@ -173,7 +173,7 @@ impl BlobReader {
         self.source.read_exact(bytes, block.offset(), "a block of the blob")?;
         let computed = block_sum(self.source.id, block.number, bytes);
         match self.table.get(block.number) {
-            Some(stored) if stored == computed => Ok(()),
+            Some(stored) if stored == computed || !guard::on("blob.block_verified") => Ok(()),
             stored => Err(self.source.corruption(
                 block.offset(),
                 format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::limits::{BLOB_BYTES_MAX, check_value_len_max};
-use nadb_core::{BlobId, Error, Result, StoreId};
+use nadb_core::{BlobId, Error, Result, StoreId, guard};
 use nadb_vfs::{File, Fs};
 
 use super::layout::{BLOB_BLOCK_BYTES, BLOB_HEADER, BLOCK_BYTES_MAX, BlobHeader, Table, is_block_size};
@@ -156,7 +156,7 @@ impl BlobWriter {
     }
 
     fn discard(&mut self) -> Result<()> {
-        if self.is_unfinished {
+        if self.is_unfinished && guard::on("blob.unlink_on_failure") {
             unlink(&*self.fs, &self.path)?;
             self.is_unfinished = false;
         }
@@ -209,8 +209,13 @@ impl BlobWriter {
         let tail = std::mem::take(&mut self.table).into_tail(self.id, self.len);
         self.write_at(&tail, self.offset)?;
         // DURABILITY: the content before the name, and both before anybody may refer to the blob.
-        self.file()?.sync_all().map_err(|e| Error::io("syncing a blob", &self.path, e))?;
-        self.fs.sync_dir(&self.dir).map_err(|e| Error::io("syncing the directory", &self.dir, e))
+        if guard::on("blob.sync_before_name") {
+            self.file()?.sync_all().map_err(|e| Error::io("syncing a blob", &self.path, e))?;
+        }
+        if guard::on("blob.sync_dir") {
+            self.fs.sync_dir(&self.dir).map_err(|e| Error::io("syncing the directory", &self.dir, e))?;
+        }
+        Ok(())
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {

@@ -157,7 +157,8 @@ impl CheckpointWriter {
             directory_crc: crc32(&directory),
         };
         self.write(&header.encode(), 0)?;
-        // The content before the name: checksums would notice what is missing, but a name over nothing is of no use.
+        // The content before the name. No data hang on it: checksums notice what a crash has left out, and then there is no
+        // checkpoint. But a name over nothing would be of no use.
         self.file.sync_all().map_err(|e| Error::io("syncing a checkpoint", &self.path, e))
     }
 }

@@ -432,6 +432,36 @@ fn look(table: &Memtable, total: u32, round: u32) {
     assert!((len..=total).contains(&end));
 }
 
+/// All of them find the same runs to be merged, and each gets all rows, in the table too.
+#[test]
+fn scans_that_merge_at_the_same_time_lose_no_row() {
+    const ROWS: u32 = 6000;
+    const SCANS: u32 = 4;
+    let model: Model = (0..ROWS + SCANS).map(scattered).collect();
+    for _ in 0..15 {
+        let table = Memtable::with_sizes(Sizes { tail_rows: 8, ..SIZES });
+        let push = |n: u32| {
+            let (namespace, key) = scattered(n);
+            table.push(&row(n, namespace, &key));
+        };
+        (0..ROWS).for_each(push);
+        let start = std::sync::Barrier::new(SCANS as usize);
+        std::thread::scope(|scope| {
+            for _ in 0..SCANS {
+                scope.spawn(|| {
+                    start.wait();
+                    let runs = table.runs();
+                    assert_eq!(runs.iter().map(|run| run.len()).sum::<u32>(), ROWS);
+                });
+            }
+        });
+        // What comes later stands behind what was merged.
+        (ROWS..ROWS + SCANS).for_each(push);
+        check_points(&table, &model);
+        check_runs(&table.runs(), &model, ROWS + SCANS);
+    }
+}
+
 #[test]
 fn four_threads_read_while_one_pushes() {
     const TOTAL: u32 = 20_000;

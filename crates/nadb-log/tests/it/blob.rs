@@ -185,6 +185,24 @@ fn the_content_is_durable_before_the_name_and_both_before_finish_returns() {
     assert_eq!((trace[4].path.clone(), trace[5].path.clone()), (path(), dir().into()));
 }
 
+/// The names are made durable here, so that this is about the content alone.
+#[test]
+fn the_content_of_a_finished_blob_survives_a_power_cut() {
+    let sim = disk();
+    let value = value(LONG);
+    write(&sim, BLOCK, &value, &[usize::MAX]).unwrap();
+    sim.sync_dir(dir()).unwrap();
+    let left = sim.power_cut(CrashMode::DropAll, 1);
+    assert!(open(&left, value.len()).unwrap().read_all().unwrap() == value);
+}
+
+#[test]
+fn the_name_of_a_finished_blob_survives_a_power_cut() {
+    let sim = disk();
+    write(&sim, BLOCK, b"value", &[5]).unwrap();
+    assert_eq!(blobs(&sim.power_cut(CrashMode::DropAll, 1)), [ID]);
+}
+
 #[test]
 fn a_missing_blob_is_corruption_that_names_it() {
     let error = open(&disk(), 10).unwrap_err();

@@ -55,6 +55,7 @@ fn a_tail_of_zeros_is_cut() {
     assert_eq!((opened.keys(), opened.log.recovered().cut_bytes), (names("k", 3), 70_000));
 }
 
+/// Trap 8.
 #[test]
 fn torn_frame_in_n_while_n_plus_1_holds_later_frames() {
     let (sim, env, store) = killed(20);
@@ -79,6 +80,7 @@ fn a_lost_tail_of_n_is_a_gap_before_n_plus_1() {
     assert_eq!(env.on(&sim.process_kill()).keys(), keys_and(4, &["new"]));
 }
 
+/// Trap 8: what was cut once stands behind a new tail.
 #[test]
 fn frames_that_were_cut_do_not_come_back_behind_a_tail_of_equal_size() {
     let (sim, env, store) = killed(5);
