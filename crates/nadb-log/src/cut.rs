@@ -11,7 +11,7 @@ use crate::frame::{FRAME_HEADER_MAX, FrameHeader};
 use crate::manifest::Manifest;
 use crate::names::{BALLAST, segment_path};
 use crate::recovery::{Opened, Recovered, Replayed, at_end, can_follow, is_pristine};
-use crate::replay::SegmentEnd;
+use crate::replay::{SegmentEnd, written_behind};
 use crate::segment::{SEGMENT_HEADER, Segment};
 use crate::window::Window;
 
@@ -36,7 +36,7 @@ pub(crate) fn cut(
         // DURABILITY: the cut is durable before any manifest or frame that comes after it, so that nothing that was cut
         // can stand behind a later tail of equal size; and what was kept is durable before it counts as durable.
         if index + 1 == count && len > u64::from(end.offset) {
-            cut_bytes += len - u64::from(end.offset);
+            cut_bytes += written_behind(&segment, end.offset, len)?;
             if guard::on("recovery.shorten_cut_segment") {
                 segment
                     .file
@@ -56,7 +56,7 @@ pub(crate) fn cut(
         if is_pristine(len) && spare.is_none() && can_follow(&segment, last_id) {
             spare = Some(segment);
         } else {
-            cut_bytes += len.saturating_sub(u64::from(SEGMENT_HEADER));
+            cut_bytes += written_behind(&segment, SEGMENT_HEADER, len)?;
             dropped.push(segment.id);
         }
     }

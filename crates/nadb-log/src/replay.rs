@@ -206,6 +206,21 @@ pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known:
     Ok(highest)
 }
 
+/// How many bytes behind `from` were written, for all that can be seen: up to the last one that is not zero. What follows was
+/// reserved and not used.
+pub(crate) fn written_behind(segment: &Segment, from: u32, file_len: u64) -> Result<u64> {
+    let mut window = Window::new(&*segment.file, file_len);
+    let (mut at, mut written) = (from, 0);
+    while u64::from(at) < file_len {
+        let bytes = window.bytes(u64::from(at), 64 << 10).map_err(|e| read_error(segment, at, e))?;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            written = u64::from(at - from) + last as u64 + 1;
+        }
+        at = at.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    }
+    Ok(written)
+}
+
 fn verifies(bytes: &[u8], uid: SegmentUid, offset: u32) -> bool {
     Frame::verify(bytes, uid, offset).is_ok()
 }
