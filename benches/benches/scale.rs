@@ -4,6 +4,10 @@
 //! the checkpoint, and after the process was killed. Each measured opening happens in a process of its own, so that memory is that
 //! opening's alone; the program starts itself for that. Files are in the page cache. NADB_BENCH_DIR names the disk.
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark's program says what it measured")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it takes the checkpoint away, and asks the system for its memory"
+)]
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -6,15 +6,18 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use nadb_vfs::{CrashMode, SimFs};
 
+use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::model::Model;
+use crate::orphans;
 use crate::script::short_script;
-use crate::workload::{Promise, Runner, START_MS, Setup, Step, Trouble};
+use crate::workload::{DIR, Promise, Runner, START_MS, Setup, Step, Trouble};
 
 /// What a crash leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,13 +169,37 @@ pub struct Life {
     pub base: Model,
     /// The steps.
     pub steps: Vec<Step>,
+    /// What an earlier life left, all of it durable.
+    pub left: Option<SimFs>,
 }
 
 impl Life {
     /// The first life of a store.
     #[must_use]
     pub fn first(setup: Setup, seed: u64, steps: Vec<Step>) -> Life {
-        Life { setup, seed, now_ms: START_MS, base: Model::default(), steps }
+        Life { setup, seed, now_ms: START_MS, base: Model::default(), steps, left: None }
+    }
+
+    /// The life after this one, whose process ended, without closing, when its steps were done; the last of them was flushed.
+    ///
+    /// # Errors
+    /// What goes wrong in this one.
+    pub fn next(&self, seed: u64, steps: Vec<Step>) -> Result<Life, String> {
+        let disk = self.disk();
+        let mut runner = self.runner(&disk);
+        if let Some(trouble) = Run::of(&mut runner, &self.steps).trouble {
+            return Err(format!("in the life before: {trouble}"));
+        }
+        let left = disk.power_cut(CrashMode::KeepAll, 0);
+        let (now_ms, base) = (runner.now_ms(), runner.model.clone());
+        runner.abandon_without_close();
+        Ok(Life { setup: self.setup, seed, now_ms, base, steps, left: Some(left) })
+    }
+
+    /// The disk at its beginning.
+    #[must_use]
+    pub fn disk(&self) -> SimFs {
+        self.left.as_ref().map_or_else(|| SimFs::new(self.seed), SimFs::process_kill)
     }
 
     /// A runner at the beginning of this life, on this disk.
@@ -237,6 +264,7 @@ impl<'a> Crash<'a> {
             .at_time(self.now_ms)
             .must_exist(self.exists);
         runner.open().map_err(|e| format!("opening after the crash failed: {e}"))?;
+        orphans::check_opened(fs, Path::new(DIR)).map_err(|what| format!("after opening: {what}"))?;
         let at = self.check(&mut runner, allowed)?;
         Ok((runner, at))
     }
@@ -288,46 +316,6 @@ impl Caps {
     pub const WHOLE: Caps = Caps { second_lives: 1000, second_crashes: 4, recoveries: 1000 };
 }
 
-/// What was run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Crash points of the workload.
-    pub points: u64,
-    /// Images that they left and that were opened.
-    pub images: u64,
-    /// Second crashes, after going on.
-    pub second: u64,
-    /// Crashes during a recovery.
-    pub recoveries: u64,
-    /// Crashes during a recovery that there are.
-    pub recoveries_all: u64,
-    /// Images that came back with sealed segments and with full ones that are to be sealed.
-    pub mixes: u64,
-}
-
-impl Counts {
-    /// Adds up.
-    pub fn add(&mut self, other: Counts) {
-        self.points += other.points;
-        self.images += other.images;
-        self.second += other.second;
-        self.recoveries += other.recoveries;
-        self.recoveries_all += other.recoveries_all;
-        self.mixes += other.mixes;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { points, images, second, recoveries, recoveries_all, mixes } = self;
-        write!(
-            f,
-            "{points} crash points, {images} images ({mixes} with sealed and unsealed segments), {second} second crashes, \
-             {recoveries} of {recoveries_all} crashes during recovery"
-        )
-    }
-}
-
 /// A workload, and all crashes of it.
 #[derive(Debug)]
 pub struct Campaign {
@@ -345,7 +333,7 @@ impl Campaign {
     /// # Errors
     /// What goes wrong without any crash.
     pub fn new(life: Life, caps: Caps) -> Result<Campaign, String> {
-        let disk = SimFs::new(life.seed);
+        let disk = life.disk();
         let mut runner = life.runner(&disk);
         let golden = Run::of(&mut runner, &life.steps);
         if let Some(trouble) = &golden.trouble {
@@ -362,7 +350,7 @@ impl Campaign {
     /// # Errors
     /// What is wrong, and how to see it again.
     pub fn point(&self, n: u64, lefts: &[Left]) -> Result<Counts, String> {
-        let disk = SimFs::new(self.life.seed);
+        let disk = self.life.disk();
         disk.crash_at_mutation(n);
         let mut runner = self.life.runner(&disk);
         let run = Run::of(&mut runner, &self.life.steps);
@@ -389,13 +377,21 @@ impl Campaign {
         let image = left.of(disk, n);
         let crash = Crash::of(run, &self.golden.states, left, runner, self.life.setup, seed)?;
         let copy = image.process_kill();
+        let blobs_before = orphans::count(&copy);
         let (recovered, at) = crash.recover(&copy, &crash.allowed)?;
         // Before its end, which closes the store.
         let calls = copy.mutations();
         let base = recovered.model.clone();
-        let mixes = u64::from(recovered.is_mix().map_err(|e| e.to_string())?);
+        let blobs = orphans::count(&copy);
+        let mut counts = Counts {
+            images: 1,
+            mixes: u64::from(recovered.is_mix().map_err(|e| e.to_string())?),
+            from_checkpoint: u64::from(recovered.is_from_checkpoint().map_err(|e| e.to_string())?),
+            blobs: u64::from(blobs > 0),
+            orphans: u64::from(blobs < blobs_before),
+            ..Counts::default()
+        };
         drop(recovered);
-        let mut counts = Counts { images: 1, mixes, ..Counts::default() };
         if dice.below(1000) < self.caps.second_lives {
             counts.second = second_life(self.caps.second_crashes, &crash, &image, base, &mut dice)?;
         }
@@ -425,7 +421,7 @@ fn second_life(
     dice: &mut Dice,
 ) -> Result<u64, String> {
     let steps = short_script(crash.seed);
-    let life = Life { setup: crash.setup, seed: crash.seed, now_ms: crash.now_ms, base, steps };
+    let life = Life { setup: crash.setup, seed: crash.seed, now_ms: crash.now_ms, base, steps, left: None };
     let disk = image.process_kill();
     let mut runner = life.runner(&disk);
     runner.open().map_err(|e| format!("second life: {e}"))?;
@@ -478,6 +474,7 @@ fn recovery_crash(
         now_ms: crash.now_ms,
         base: Model::default(),
         steps: Vec::new(),
+        left: None,
     };
     if life.runner(&disk).open().is_ok() {
         return Err("the store opened although the power was cut".to_owned());

@@ -11,17 +11,23 @@ use nadb_core::{
 };
 
 use crate::dice::Dice;
+use crate::streams::Stream;
+use crate::views::OPEN_MAX;
 use crate::workload::{Op, START_MS, Step, VersionIs};
 
 /// Names of the namespaces that workloads use.
 pub const NAMESPACES: [&str; 3] = ["app/users", "counters", "temp"];
 
-/// A script that opens a store, does `len` steps of every sort, closes and opens it twice between, and leaves it open.
+/// A script that opens a store, does `len` steps of every sort, closes and opens it twice between, and leaves it open. The first
+/// close finds no view open, so that nothing keeps it from writing a checkpoint.
 #[must_use]
 pub fn script(seed: u64, len: usize) -> Vec<Step> {
     let mut random = Dice::new(seed);
     let mut steps = vec![Step::Open];
     for at in 1..=len {
+        if at == len / 3 {
+            steps.extend([const { Step::Release(0) }; OPEN_MAX]);
+        }
         if at == len / 3 || at == 2 * len / 3 {
             steps.extend([Step::Close, Step::Open]);
         }
@@ -64,7 +70,7 @@ pub fn short_script(seed: u64) -> Vec<Step> {
 /// One step of any sort but opening and closing.
 pub fn random_step(random: &mut Dice) -> Step {
     let name = *random.pick(&NAMESPACES);
-    match random.below(115) {
+    match random.below(128) {
         0..=29 => Step::Write(vec![put_op(random, name)], class(random)),
         30..=41 => Step::Write(random_batch(random), class(random)),
         42..=51 => Step::Write(vec![conditional_op(random, name)], class(random)),
@@ -81,8 +87,24 @@ pub fn random_step(random: &mut Dice) -> Step {
         100..=104 => Step::Snapshot,
         105..=109 => Step::Compare(random.next_u64()),
         110..=112 => Step::Release(random.next_u64()),
-        _ => Step::Write(large_batch(random), class(random)),
+        113..=114 => Step::Write(large_batch(random), class(random)),
+        115..=121 => random_stream(random, name),
+        _ => {
+            let name = if random.chance(50) { "app/users" } else { name };
+            Step::Reader(name, key(random))
+        }
     }
+}
+
+/// A value in pieces, of which many are committed.
+fn random_stream(random: &mut Dice, name: &'static str) -> Step {
+    let op = match random.below(4) {
+        0 | 1 => large_op(random),
+        2 => conditional_put(random, name),
+        _ => put_op(random, name),
+    };
+    let piece = usize::try_from(1 + random.below(3000)).unwrap_or(1);
+    Step::Stream(Stream { op, piece, is_committed: random.chance(75), durability: class(random) })
 }
 
 fn class(random: &mut Dice) -> Option<Durability> {
@@ -175,7 +197,21 @@ fn merge_op(random: &mut Dice) -> Op {
 }
 
 fn conditional_op(random: &mut Dice, name: &'static str) -> Op {
-    let mut op = if random.chance(30) { delete_op(random, name) } else { put_op(random, name) };
+    match random.chance(30) {
+        true => {
+            let op = delete_op(random, name);
+            with_condition(random, op)
+        }
+        false => conditional_put(random, name),
+    }
+}
+
+fn conditional_put(random: &mut Dice, name: &'static str) -> Op {
+    let op = put_op(random, name);
+    with_condition(random, op)
+}
+
+fn with_condition(random: &mut Dice, mut op: Op) -> Op {
     match random.below(4) {
         0 => op.operation.condition = Condition::IfAbsent,
         1 => op.operation.condition = Condition::IfPresent,
@@ -239,4 +275,18 @@ pub fn set(name: &'static str, key: &str, value: &[u8]) -> Op {
 #[must_use]
 pub fn delete(name: &'static str, key: &str) -> Op {
     op(name, key.as_bytes().to_vec(), Action::Delete)
+}
+
+/// A put of a value by stream, in pieces of a hundred bytes, for tests that write out their steps.
+#[must_use]
+pub fn stream(name: &'static str, key: &str, value: &[u8], class: Durability) -> Step {
+    let op = set(name, key, value);
+    Step::Stream(Stream { op, piece: 100, is_committed: true, durability: Some(class) })
+}
+
+/// The same, dropped when all pieces are written.
+#[must_use]
+pub fn dropped_stream(name: &'static str, key: &str, value: &[u8]) -> Step {
+    let op = set(name, key, value);
+    Step::Stream(Stream { op, piece: 100, is_committed: false, durability: None })
 }

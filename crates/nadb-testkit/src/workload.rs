@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::{
-    Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, SeededEntropy,
+    Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, Outcome,
+    SeededEntropy,
 };
 use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
 
 use crate::model::{Model, Planned, Record, Records};
+use crate::streams::{self, Readers, Stream};
 use crate::views::Views;
 
 /// Where the stores of the tests stand.
@@ -50,6 +52,8 @@ pub enum Step {
     Close,
     /// Writes a batch.
     Write(Vec<Op>, Option<Durability>),
+    /// Writes one value piece by piece.
+    Stream(Stream),
     /// Drops a namespace.
     Drop(&'static str),
     /// Makes everything durable.
@@ -66,9 +70,11 @@ pub enum Step {
     Verify,
     /// Takes a snapshot; closing the store lets go of it.
     Snapshot,
-    /// Lets go of the snapshot that this number chooses.
+    /// Opens a reader of a key and holds it; closing the store lets go of it.
+    Reader(&'static str, Vec<u8>),
+    /// Lets go of the snapshot and of the reader that this number chooses.
     Release(u64),
-    /// Reads every snapshot in every way; the number chooses among the ranges.
+    /// Reads every snapshot in every way, and parts of what every reader has; the number chooses among the ranges.
     Compare(u64),
 }
 
@@ -120,6 +126,10 @@ pub struct Setup {
     pub durability: Durability,
     /// How sealed segments are read.
     pub read_mode: ReadMode,
+    /// Bytes of a value above which it is a blob; `None` is what the engine chooses, which is beyond these workloads.
+    pub blob_above: Option<u64>,
+    /// Records to apply from which on a close writes a checkpoint: 0 is at every close, the highest number never.
+    pub checkpoint_rows: u64,
 }
 
 impl Default for Setup {
@@ -130,6 +140,8 @@ impl Default for Setup {
             compression: Compression::Snappy,
             durability: Durability::Flushed,
             read_mode: ReadMode::default(),
+            blob_above: None,
+            checkpoint_rows: 0,
         }
     }
 }
@@ -144,6 +156,7 @@ pub struct Runner {
     entropy: Arc<SeededEntropy>,
     engine: Option<Engine>,
     views: Views,
+    readers: Readers,
     /// What the version table of an open store takes without versions.
     versions_bytes_empty: u64,
     create: bool,
@@ -165,6 +178,7 @@ impl Runner {
             entropy: Arc::new(SeededEntropy::new(seed)),
             engine: None,
             views: Views::default(),
+            readers: Readers::default(),
             versions_bytes_empty: 0,
             create: true,
             model,
@@ -234,6 +248,14 @@ impl Runner {
         Ok(any(SegmentState::Sealed) && any(SegmentState::Full))
     }
 
+    /// Whether the open store's index came from a checkpoint.
+    ///
+    /// # Errors
+    /// `Wrong` where none is open.
+    pub fn is_from_checkpoint(&self) -> Result<bool, Trouble> {
+        Ok(self.engine()?.recovery().from_checkpoint)
+    }
+
     /// Whether the store is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -242,14 +264,19 @@ impl Runner {
 
     /// Lets go of the store, which closes it.
     pub fn abandon(&mut self) {
-        self.views.clear();
+        self.let_go();
         self.engine = None;
     }
 
     /// Lets go of the store as a process does that is killed: nothing is closed, the lock is held until the disk is cut.
     pub fn abandon_without_close(&mut self) {
-        self.views.clear();
+        self.let_go();
         std::mem::forget(self.engine.take());
+    }
+
+    fn let_go(&mut self) {
+        self.views.clear();
+        self.readers.clear();
     }
 
     fn options(&self) -> Options {
@@ -259,6 +286,8 @@ impl Runner {
         options.compression = self.setup.compression;
         options.durability = self.setup.durability;
         options.read_mode = self.setup.read_mode;
+        options.blob_above = self.setup.blob_above;
+        options.checkpoint_rows = self.setup.checkpoint_rows;
         options.create = self.create;
         options.background = false;
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
@@ -299,6 +328,7 @@ impl Runner {
             }
             Step::Drop(name) => self.drop_namespace(name),
             Step::Write(ops, durability) => self.write(ops, *durability),
+            Step::Stream(stream) => self.stream(stream),
             Step::Get(name, key) => self.get(name, key).map(|()| Promise::Nothing),
             Step::Scan(name) => self.scan(name).map(|()| Promise::Nothing),
             Step::Verify => self.verify().map(|()| Promise::Nothing),
@@ -306,7 +336,9 @@ impl Runner {
                 let (engine, now_ms) = (self.engine()?.clone(), self.now_ms());
                 self.views.take(&engine, &self.model, now_ms).map(|()| Promise::Nothing)
             }
+            Step::Reader(name, key) => self.hold_reader(name, key).map(|()| Promise::Nothing),
             Step::Release(which) => {
+                self.readers.release(*which);
                 self.views.release(*which);
                 self.check_nothing_remembered().map(|()| Promise::Nothing)
             }
@@ -314,12 +346,19 @@ impl Runner {
         }
     }
 
-    /// Compares every snapshot with what the store held when it was taken.
+    /// Compares every snapshot and every reader with what the store held when they were taken.
     ///
     /// # Errors
     /// `Store`, or `Wrong` with the first difference.
     pub fn compare_views(&mut self, seed: u64) -> Result<(), Trouble> {
+        self.readers.compare(seed)?;
         self.views.compare(&self.model, seed)
+    }
+
+    fn hold_reader(&mut self, name: &str, key: &[u8]) -> Result<(), Trouble> {
+        let engine = self.engine()?.clone();
+        let expected = self.model.visible(name, key, self.clock.now_ms());
+        self.readers.take(&engine, name, key, expected)
     }
 
     /// The snapshots that are held.
@@ -379,9 +418,28 @@ impl Runner {
 
     fn write(&mut self, ops: &[Op], durability: Option<Durability>) -> Result<Promise, Trouble> {
         let batch: Vec<_> = ops.iter().map(|op| self.resolved(op)).collect();
-        let planned = self.model.plan(&batch, self.now_ms());
         let answer = self.engine()?.write(&batch, durability);
-        match (planned, answer) {
+        self.answered(&batch, answer, durability)
+    }
+
+    fn stream(&mut self, stream: &Stream) -> Result<Promise, Trouble> {
+        let operation = self.resolved(&stream.op);
+        // An error before the commit leaves nothing open: nothing was written.
+        let writer = streams::begin(self.engine()?, &operation, stream)?;
+        if !stream.is_committed {
+            return Ok(Promise::Nothing);
+        }
+        self.answered(&[operation], streams::commit(writer), stream.durability)
+    }
+
+    /// Compares what the store said to a batch with what the model says.
+    fn answered(
+        &mut self,
+        batch: &[Operation<'static>],
+        answer: nadb_core::Result<Vec<Outcome>>,
+        durability: Option<Durability>,
+    ) -> Result<Promise, Trouble> {
+        match (self.model.plan(batch, self.now_ms()), answer) {
             (Planned::Done(pending), Ok(outcomes)) => {
                 self.model = pending.answered(&outcomes).map_err(Trouble::Wrong)?;
                 Ok(self.promised(durability))
@@ -424,14 +482,17 @@ impl Runner {
         let entry = engine.get_entry(name, key)?.map(Record::of);
         let metadata = engine.metadata(name, key)?;
         let there = engine.contains(name, key)?;
-        let as_expected = value.as_ref() == expected.map(|record| &record.value)
+        let streamed = streams::read_whole(engine, name, key)?;
+        let to_stream = expected.map(|record| (record.value.clone(), record.version.unwrap_or_default()));
+        let as_expected = streamed == to_stream
+            && value.as_ref() == expected.map(|record| &record.value)
             && entry.as_ref() == expected
             && there == expected.is_some()
             && metadata.map(|metadata| metadata.version) == expected.and_then(|record| record.version);
         match as_expected {
             true => Ok(()),
             false => Err(Trouble::Wrong(format!(
-                "get {name}/{}: expected {expected:?}, got {entry:?}, contains {there}",
+                "get {name}/{}: expected {expected:?}, got {entry:?}, contains {there}, as a stream {streamed:?}",
                 key.escape_ascii()
             ))),
         }

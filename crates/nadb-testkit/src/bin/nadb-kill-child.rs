@@ -1,21 +1,30 @@
 //! The process that the kill test kills: `nadb-kill-child DIR CLASS SEED ROUND MODE`.
 //!
 //! It opens the store and says so; in mode `write` its threads write until they are killed, and each write is acknowledged
-//! on standard output after the engine has acknowledged it. In mode `open` it ends without closing, in mode `hold` it does
-//! nothing more.
+//! on standard output after the engine has acknowledged it. In mode `close:N` each of them does N steps, then the store is closed in
+//! order, with a checkpoint, and that is said. In mode `open` it ends without closing, in mode `hold` it does nothing more.
+//!
+//! In every second round another thread holds snapshots and readers, and looks whether they stay as they were.
 
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nadb_core::{Action, Add, Durability, Merge, Operation, Put, Result};
-use nadb_engine::{Engine, Options};
-use nadb_testkit::kill::{Ack, Effect, STEPS_AT_FULL_SPEED, Step, THREADS, step};
+use nadb_core::{Action, Add, Durability, Entry, Merge, Operation, Put, Result, ValueWriter, WriteOptions};
+use nadb_engine::{Engine, Options, Snapshot};
+use nadb_testkit::kill::{Ack, Change, Effect, STEPS_AT_FULL_SPEED, Step, THREADS, step};
+use nadb_testkit::streams::store_error;
 use nadb_vfs::RealFs;
 
 /// A parent that has forgotten us does not let us write for ever.
 const STEPS_MAX: u64 = 60_000;
+/// Values above this are blobs: about two in a hundred.
+const BLOB_ABOVE: u64 = 4000;
+/// Times that a snapshot is looked at before the next one is taken.
+const LOOKS: usize = 8;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -31,23 +40,90 @@ fn main() {
     };
     say("opened");
     match mode.as_str() {
-        "write" => std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let engine = engine.clone();
-                scope.spawn(move || write(&engine, seed, round, thread));
-            }
-        }),
+        "write" => write_all(&engine, seed, round, STEPS_MAX),
         "hold" => loop {
             std::thread::sleep(Duration::from_secs(1));
         },
+        mode if mode.starts_with("close:") => {
+            write_all(&engine, seed, round, number(&mode["close:".len()..]));
+            match engine.close() {
+                Ok(()) => say("closed"),
+                Err(error) => fail("close", &error),
+            }
+        }
         _ => std::process::exit(0),
     }
+}
+
+/// All writers, and who watches them.
+fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64) {
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (engine, done) = (engine.clone(), &done);
+            scope.spawn(move || {
+                write(&engine, seed, round, thread, steps);
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        if round.is_multiple_of(2) {
+            while done.load(Ordering::Relaxed) < THREADS {
+                if let Err(error) = watch(engine) {
+                    fail("watch", &error);
+                }
+            }
+        }
+    });
+}
+
+/// Takes a snapshot and a reader of its longest value, and looks at both for some time.
+fn watch(engine: &Engine) -> Result<()> {
+    let snapshot = engine.snapshot()?;
+    let first = content(&snapshot)?;
+    let longest = first.iter().max_by_key(|(_, entry)| entry.value.len());
+    let mut reader = match longest {
+        Some((name, entry)) => engine.reader(name, &entry.key)?,
+        None => None,
+    };
+    // The key may have been overwritten since the snapshot was taken: the reader's own first reading counts.
+    let mut read = || -> Result<Vec<u8>> {
+        let mut value = Vec::new();
+        if let Some(reader) = &mut reader {
+            reader.seek(SeekFrom::Start(0)).map_err(store_error)?;
+            reader.read_to_end(&mut value).map_err(store_error)?;
+        }
+        Ok(value)
+    };
+    let first_read = read()?;
+    for _ in 0..LOOKS {
+        std::thread::sleep(Duration::from_millis(2));
+        for (what, is_same) in [("snapshot", content(&snapshot)? == first), ("reader", read()? == first_read)]
+        {
+            if !is_same {
+                say(&format!("error watch: a {what} has changed"));
+                std::process::exit(3);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn content(snapshot: &Snapshot) -> Result<Vec<(String, Entry)>> {
+    let mut all = Vec::new();
+    for name in snapshot.namespaces()? {
+        for entry in snapshot.scan(&name, (Bound::Unbounded, Bound::Unbounded))? {
+            all.push((name.clone(), entry?));
+        }
+    }
+    Ok(all)
 }
 
 fn options(class: &str) -> Options {
     let mut options = Options::default();
     options.memtable_size = 256 << 10;
     options.buffer_size = 64 << 10;
+    options.blob_above = Some(BLOB_ABOVE);
+    options.checkpoint_rows = 0;
     options.sync_interval = Duration::from_millis(40);
     options.flush_interval = Duration::from_millis(15);
     options.durability = match class {
@@ -59,9 +135,14 @@ fn options(class: &str) -> Options {
     options
 }
 
-fn write(engine: &Engine, seed: u64, round: u64, thread: u64) {
-    for index in 0..STEPS_MAX {
-        let versions = match run(engine, &step(seed, round, thread, index)) {
+fn write(engine: &Engine, seed: u64, round: u64, thread: u64, steps: u64) {
+    for index in 0..steps.min(STEPS_MAX) {
+        let step = step(seed, round, thread, index);
+        let written = match streamed(&step) {
+            Some((change, value)) => run_stream(engine, change, value, index),
+            None => run(engine, &step),
+        };
+        let versions = match written {
             Ok(versions) => versions,
             Err(error) => fail("write", &error),
         };
@@ -72,12 +153,38 @@ fn write(engine: &Engine, seed: u64, round: u64, thread: u64) {
     }
 }
 
+/// A large value that is written alone.
+fn streamed(step: &Step) -> Option<(&Change, &[u8])> {
+    let Step::Write(changes) = step else { return None };
+    match changes.as_slice() {
+        [change @ Change { effect: Effect::Put(value), .. }] if value.len() as u64 > BLOB_ABOVE / 2 => {
+            Some((change, value))
+        }
+        _ => None,
+    }
+}
+
+/// Writes a value piece by piece; sometimes another try is given up before.
+fn run_stream(engine: &Engine, change: &Change, value: &[u8], index: u64) -> Result<Vec<Option<u64>>> {
+    let begin = || {
+        let put = Action::Put(Put::new(Vec::new()));
+        let operation = Operation::new(change.namespace.clone(), change.key.clone(), put);
+        let mut writer = Box::new(engine.writer(operation, &WriteOptions::default())?);
+        value.chunks(700).try_for_each(|piece| writer.write(piece))?;
+        Ok(writer)
+    };
+    if index.is_multiple_of(3) {
+        drop(begin()?);
+    }
+    Ok(vec![begin()?.commit()?.version])
+}
+
 fn run(engine: &Engine, step: &Step) -> Result<Vec<Option<u64>>> {
     let changes = match step {
         Step::Write(changes) => changes,
         Step::DropNamespace(name) => return engine.drop_namespace(name).map(|_| Vec::new()),
     };
-    let operation = |change: &nadb_testkit::kill::Change| {
+    let operation = |change: &Change| {
         let action = match &change.effect {
             Effect::Put(value) => Action::Put(Put::new(value.clone())),
             Effect::Delete => Action::Delete,

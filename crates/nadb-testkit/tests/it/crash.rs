@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::Durability;
 use nadb_engine::SegmentState;
-use nadb_testkit::crash::{Campaign, Caps, Counts, Crash, Left, Life, Run};
+use nadb_testkit::counts::Counts;
+use nadb_testkit::crash::{Campaign, Caps, Crash, Left, Life, Run};
 use nadb_testkit::dice::Dice;
-use nadb_testkit::script::{delete, script, set};
+use nadb_testkit::script::{delete, dropped_stream, script, set, stream};
 use nadb_testkit::workload::{Op, Setup, Step};
 use nadb_vfs::{CrashMode, SimFs};
 
@@ -65,13 +66,17 @@ fn campaign(seed: u64, setup: Setup, len: usize) -> Counts {
     );
     let shown: Vec<_> = failures.values().take(5).cloned().collect();
     assert!(failures.is_empty(), "{} crash points failed:\n{}", failures.len(), shown.join("\n"));
-    assert!(chosen.is_some() || counts.mixes > 0, "no recovery met sealed and unsealed segments");
+    if chosen.is_none() {
+        assert!(counts.mixes > 0, "no recovery met sealed and unsealed segments");
+        assert_eq!(counts.from_checkpoint > 0, setup.checkpoint_rows == 0, "recoveries by a checkpoint");
+        assert_eq!(counts.orphans > 0, setup.blob_above.is_some(), "recoveries that removed blobs");
+    }
     counts
 }
 
 #[test]
 fn at_every_call_of_a_workload_and_of_its_recovery() {
-    campaign(1, Setup::default(), 150);
+    campaign(1, Setup::default(), 135);
 }
 
 #[test]
@@ -81,6 +86,8 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
         buffer_size: 16 << 10,
         compression: nadb_core::Compression::None,
         durability: Durability::Buffered,
+        blob_above: Some(2500),
+        checkpoint_rows: u64::MAX,
         ..Setup::default()
     };
     campaign(2, setup, 180);
@@ -89,9 +96,13 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
 /// Each crash point of a small workload with everything that may be left of it; of a thousand crashes during recovery so many,
 /// or all of them.
 fn every_point(steps: Vec<Step>, recoveries: u64) -> Counts {
-    let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries, ..CI } };
     let setup = Setup { memtable_size: 4096, ..Setup::default() };
-    let campaign = Campaign::new(Life::first(setup, 7, steps), caps).unwrap();
+    every_point_of(Life::first(setup, 7, steps), recoveries)
+}
+
+fn every_point_of(life: Life, recoveries: u64) -> Counts {
+    let caps = if caps() == Caps::WHOLE { Caps::WHOLE } else { Caps { recoveries, ..CI } };
+    let campaign = Campaign::new(life, caps).unwrap();
     let mut counts = Counts::default();
     for n in 1..=campaign.mutations {
         counts.add(campaign.point(n, &Left::ALL).unwrap_or_else(|what| panic!("{what}")));
@@ -181,6 +192,105 @@ fn at_every_call_of_sealing_and_of_opening_what_is_half_sealed() {
     ]);
     let counts = every_point(steps, 50);
     assert!(counts.mixes * 10 > counts.images, "{counts}");
+}
+
+/// Two values that do not compress; a few of these make a segment full.
+fn fill(name: &'static str, key: &str, byte: u8) -> Step {
+    let value = noise(byte, 600);
+    write(Durability::Flushed, [set(name, key, &value), set(name, &format!("{key}2"), &value)])
+}
+
+/// Over two lives, of which the first is killed some writes after its last checkpoint.
+#[test]
+fn at_every_call_of_writing_a_checkpoint_and_of_opening_with_it() {
+    let first = vec![
+        Step::Open,
+        write(Durability::Buffered, [set("temp", "a", b"old"), set("app/users", "a", b"1")]),
+        fill("app/users", "b", 1),
+        Step::Close,
+        Step::Open,
+        fill("temp", "b", 2),
+        fill("app/users", "b", 3),
+        fill("app/users", "c", 4),
+        Step::Maintain,
+        write(Durability::Flushed, [delete("app/users", "b"), set("temp", "a", b"new")]),
+        Step::Close,
+        Step::Open,
+        // Over the checkpoint: an overwrite, a deletion, and a namespace that went and came back.
+        write(Durability::Flushed, [set("app/users", "a", b"2"), delete("app/users", "c2")]),
+        Step::Drop("temp"),
+        write(Durability::Synced, [set("temp", "a", b"again")]),
+    ];
+    let second = vec![
+        Step::Open,
+        write(Durability::Buffered, [set("app/users", "d", b"3"), delete("app/users", "a")]),
+        // From here on the checkpoint is one of a time before a seal.
+        fill("temp", "c", 5),
+        fill("app/users", "e", 6),
+        fill("app/users", "b", 7),
+        Step::Maintain,
+        write(Durability::Flushed, [set("temp", "b", b"4")]),
+        Step::Close,
+        Step::Open,
+        Step::Drop("app/users"),
+        write(Durability::Buffered, [set("app/users", "a", b"5")]),
+        Step::Close,
+        Step::Open,
+        Step::Close,
+        Step::Open,
+    ];
+    let setup = Setup { compression: nadb_core::Compression::None, ..Setup::default() };
+    let first = Life::first(setup, 7, first);
+    let second = first.next(8, second).unwrap();
+    for life in [first, second] {
+        let counts = every_point_of(life, 30);
+        assert!(counts.from_checkpoint * 3 > counts.images, "{counts}");
+        assert!(counts.from_checkpoint < counts.images, "{counts}");
+    }
+}
+
+#[test]
+fn at_every_call_of_writing_a_blob_and_its_reference() {
+    let setup = Setup { blob_above: Some(500), buffer_size: 1 << 20, ..Setup::default() };
+    let (large, larger) = (noise(1, 600), noise(2, 5000));
+    let first = vec![
+        Step::Open,
+        write(Durability::Synced, [set("app/users", "a", b"small"), set("app/users", "b", &large)]),
+        write(Durability::Buffered, [set("app/users", "a", &large)]),
+        stream("app/users", "c", &larger, Durability::Flushed),
+        dropped_stream("app/users", "d", &larger),
+        write(Durability::Flushed, [set("app/users", "b", b"small"), delete("app/users", "c")]),
+        Step::Snapshot,
+        write(
+            Durability::Buffered,
+            [set("temp", "a", &large), set("temp", "b", b"1"), set("temp", "c", &larger)],
+        ),
+        stream("app/users", "a", &large, Durability::Buffered),
+        Step::Compare(1),
+        Step::Close,
+        Step::Open,
+        Step::Drop("temp"),
+        stream("temp", "a", &large, Durability::Synced),
+    ];
+    // A segment is sealed whose rows name blobs, live ones and dead ones.
+    let mut second = vec![Step::Open, stream("app/users", "c", &larger, Durability::Flushed)];
+    second.push(Step::Reader("app/users", b"c".to_vec()));
+    second.extend((0..10).map(|n| write(Durability::Flushed, [set("temp", "filler", &noise(n, 480))])));
+    second.extend([
+        Step::Maintain,
+        write(Durability::Buffered, [set("app/users", "c", b"small"), set("app/users", "b", &large)]),
+        Step::Compare(2),
+        dropped_stream("temp", "a", &large),
+        Step::Close,
+        Step::Open,
+    ]);
+    let first = Life::first(setup, 7, first);
+    let second = first.next(8, second).unwrap();
+    for life in [first, second] {
+        let counts = every_point_of(life, 30);
+        assert!(counts.blobs * 2 > counts.images, "{counts}");
+        assert!(counts.orphans * 10 > counts.images, "{counts}");
+    }
 }
 
 /// A delete that finds nothing has been told so by a write that may be less durable than itself.

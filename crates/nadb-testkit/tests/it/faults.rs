@@ -14,11 +14,26 @@ use nadb_log::{
 use nadb_testkit::crash::{Crash, Left};
 use nadb_testkit::dice::Dice;
 use nadb_testkit::model::Model;
+use nadb_testkit::orphans;
 use nadb_testkit::script::{script, set};
 use nadb_testkit::workload::{DIR, Promise, Runner, Setup, Step, Trouble};
 use nadb_vfs::{CallKind, CrashMode, Fault, FaultKind, Fs, SimFs};
 
 const STEPS: usize = 90;
+
+const KINDS: [FaultKind; 6] = [
+    FaultKind::Eio,
+    FaultKind::NoSpace,
+    FaultKind::ReadOnly,
+    FaultKind::ShortWrite,
+    FaultKind::ShortThenNoSpace,
+    FaultKind::SyncLost,
+];
+
+/// With blobs, and a checkpoint at every close.
+fn setup() -> Setup {
+    Setup { blob_above: Some(2000), checkpoint_rows: 0, ..Setup::default() }
+}
 
 /// The disk after which a fault may strike: the folder's own name is durable, for nobody can make up for losing that.
 fn disk(seed: u64) -> SimFs {
@@ -117,6 +132,7 @@ impl Story {
             return Ok(());
         }
         again.ok_or("the store does not open after the fault")?;
+        orphans::check_opened(&self.disk, DIR.as_ref())?;
         let allowed = self.flushed..=self.last();
         let states = self.states.clone();
         let crash = self.crash(&states);
@@ -238,9 +254,13 @@ fn is_passing(error: &nadb_core::Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::ReadOnly)
 }
 
+fn is_full() -> bool {
+    std::env::var_os("NADB_CRASH_FULL").is_some()
+}
+
 /// The workload with these faults, and perhaps a crash at a call that changes the disk. Says whether all faults have shown.
 fn story(seed: u64, faults: &[Fault], crash_at: Option<u64>) -> Result<bool, String> {
-    let mut story = Story::new(seed, Setup::default());
+    let mut story = Story::new(seed, setup());
     faults.iter().for_each(|fault| story.disk.inject(fault.clone()));
     if let Some(n) = crash_at {
         story.disk.crash_at_mutation(n);
@@ -274,21 +294,13 @@ fn story(seed: u64, faults: &[Fault], crash_at: Option<u64>) -> Result<bool, Str
 /// Calls whose failure, or the power cut after it, are chosen by lot.
 #[test]
 fn a_fault_and_then_a_power_cut() {
-    let rounds = if std::env::var_os("NADB_CRASH_FULL").is_some() { 20_000 } else { 1200 };
+    let rounds = if is_full() { 20_000 } else { 1200 };
     let only: Option<u64> = std::env::var("NADB_SEED").ok().and_then(|seed| seed.parse().ok());
-    let kinds = [
-        FaultKind::Eio,
-        FaultKind::NoSpace,
-        FaultKind::ReadOnly,
-        FaultKind::ShortWrite,
-        FaultKind::ShortThenNoSpace,
-        FaultKind::SyncLost,
-    ];
     let mut failures = Vec::new();
     for round in only.map_or(0..rounds, |only| only..only + 1) {
         let mut dice = Dice::new(round);
         let mut fault = || {
-            let kind = *dice.pick(&kinds);
+            let kind = *dice.pick(&KINDS);
             let most = if matches!(kind, FaultKind::Eio) { 500 } else { 90 };
             Fault::any(1 + dice.below(most), kind)
         };
@@ -305,8 +317,8 @@ fn a_fault_and_then_a_power_cut() {
 /// Every call, or every `stride`-th, fails once in this way.
 fn every_call(kind: FaultKind, stride: u64) {
     let (mut failures, mut run) = (Vec::new(), 0);
-    let seeds = if std::env::var_os("NADB_CRASH_FULL").is_some() { 1..=6 } else { 1..=1 };
-    let stride = if std::env::var_os("NADB_CRASH_FULL").is_some() { 1 } else { stride };
+    let seeds = if is_full() { 1..=6 } else { 1..=1 };
+    let stride = if is_full() { 1 } else { stride };
     let seeds =
         std::env::var("NADB_SEED").ok().and_then(|s| s.parse().ok()).map_or(seeds, |seed| seed..=seed);
     for seed in seeds {
@@ -360,6 +372,50 @@ fn every_write_is_short_and_then_the_disk_is_full() {
 #[test]
 fn every_sync_fails_and_loses_what_it_was_to_keep() {
     every_call(FaultKind::SyncLost, 1);
+}
+
+#[test]
+fn the_workload_has_blobs_and_opens_by_a_checkpoint() {
+    let disk = disk(1);
+    let mut runner = Runner::new(Arc::new(disk.clone()), setup(), 1, Model::default());
+    let (mut openings, mut by_checkpoint) = (0, 0);
+    for step in script(1, STEPS) {
+        take(&mut runner, &step);
+        openings += u64::from(matches!(step, Step::Open));
+        by_checkpoint += u64::from(matches!(step, Step::Open) && runner.is_from_checkpoint().unwrap());
+    }
+    // The second close may find a view that keeps it from writing one.
+    assert_eq!(openings, 3);
+    assert!(by_checkpoint >= 1);
+    let blobs = orphans::count(&disk);
+    assert!(blobs >= 4, "{blobs} blobs");
+}
+
+/// Not one call about the checkpoint matters: where it cannot be written, a close is a close; where it cannot be read, an opening is
+/// an opening.
+#[test]
+fn a_checkpoint_that_cannot_be_written_or_read_fails_nothing() {
+    for kind in KINDS {
+        let mut run = 0;
+        // Most calls are reads of the second opening, one for each part of the index.
+        for nth in (1..).step_by(if kind == FaultKind::Eio && !is_full() { 5 } else { 1 }) {
+            let disk = disk(1);
+            let mut runner = Runner::new(Arc::new(disk.clone()), setup(), 1, Model::default());
+            disk.inject(Fault::any(nth, kind).on("CHECKPOINT"));
+            for step in script(1, STEPS) {
+                let taken = runner.step(&step);
+                assert!(taken.is_ok(), "{kind:?} at call {nth}, {step:?}: {taken:?}");
+            }
+            runner.check_content().and_then(|()| runner.verify()).unwrap();
+            if disk.clear_faults() > 0 {
+                break;
+            }
+            run += 1;
+        }
+        println!("{kind:?}: {run} calls failed");
+        let least = if kind == FaultKind::SyncLost { 1 } else { 2 };
+        assert!(run >= least, "{kind:?}: only {run} calls");
+    }
 }
 
 fn take(runner: &mut Runner, step: &Step) {

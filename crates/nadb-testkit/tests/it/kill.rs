@@ -3,7 +3,8 @@
 //!
 //! The steps of each writer are known ([`nadb_testkit::kill::step`]), and so is the store before the round. What a writer's
 //! keys hold afterwards must be what they held after some prefix of its steps, and the recovery's last number says exactly
-//! which prefix. The rounds of a class go on in one directory, so that recovery comes on top of recovery.
+//! which prefix. The rounds of a class go on in one directory, so that recovery comes on top of recovery. In some of them the process
+//! closes the store in order if it gets that far, so that the next one opens it by a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -17,7 +18,8 @@ use nadb_core::ErrorKind;
 use nadb_engine::{Engine, Options};
 use nadb_testkit::dice::Dice;
 use nadb_testkit::kill::{Ack, COMMON, Change, Effect, Step, THREADS, owner, step};
-use nadb_vfs::RealFs;
+use nadb_testkit::orphans;
+use nadb_vfs::{Fs, RealFs};
 
 const CHILD: &str = env!("CARGO_BIN_EXE_nadb-kill-child");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,6 +115,12 @@ struct Rounds {
     acknowledged: u64,
     lost: u64,
     cut_bytes: u64,
+    /// Rounds whose process closed the store before it was killed.
+    closed: u64,
+    /// Openings by a checkpoint.
+    from_checkpoint: u64,
+    /// Blobs that the openings found, and kept.
+    blobs: usize,
 }
 
 impl Rounds {
@@ -131,6 +139,9 @@ impl Rounds {
             acknowledged: 0,
             lost: 0,
             cut_bytes: 0,
+            closed: 0,
+            from_checkpoint: 0,
+            blobs: 0,
         }
     }
 
@@ -140,33 +151,51 @@ impl Rounds {
             if round > 0 && round.is_multiple_of(ROUNDS_PER_DIRECTORY) {
                 (self.dir, self.state, self.highest) = (temp_dir(), State::new(), 0);
             }
-            let acks = self.write_and_kill(round);
+            let (acks, was_closed) = self.write_and_kill(round);
+            self.closed += u64::from(was_closed);
             if round % 10 == 3 {
                 self.kill_while_opening(round);
             }
             // Checked in a copy, the store itself stays as the kill left it, and the next kill comes on top.
             let copy = (round % 2 == 1).then(|| copy_of(self.dir.path()));
             let dir = copy.as_ref().map_or(self.dir.path(), |copy| copy.path()).to_path_buf();
-            self.check(&dir, round, &acks);
+            self.check(&dir, round, &acks, was_closed);
         }
-        let Rounds { class, count, acknowledged, lost, cut_bytes, .. } = &self;
+        let Rounds { class, count, acknowledged, lost, cut_bytes, closed, from_checkpoint, blobs, .. } =
+            &self;
         println!(
-            "{class}: {count} kills, {acknowledged} steps acknowledged, {lost} of them lost, {cut_bytes} bytes cut"
+            "{class}: {count} rounds, {closed} closed before the kill, {acknowledged} steps acknowledged, {lost} of them lost, \
+             {cut_bytes} bytes cut, {from_checkpoint} openings by a checkpoint, {blobs} blobs found"
         );
         assert!(*lost == 0 || *class == "buffered");
+        assert!(*count < 2 || *closed.min(from_checkpoint) > 0);
     }
 
-    fn write_and_kill(&mut self, round: u64) -> Vec<Ack> {
-        let (mut child, lines) = spawn(self.dir.path(), self.class, self.seed, round, "write");
+    /// What a process acknowledged before it was killed, and whether it had closed the store.
+    fn write_and_kill(&mut self, round: u64) -> (Vec<Ack>, bool) {
+        // Every third goes for a close; of these every other is killed before, in it, or afterwards.
+        let mode = match round % 3 {
+            1 => format!("close:{}", 4 + self.dice.below(40)),
+            _ => "write".to_owned(),
+        };
+        let (mut child, lines) = spawn(self.dir.path(), self.class, self.seed, round, &mode);
         expect_line(&lines, "opening");
         expect_line(&lines, "opened");
-        let mut acks = vec![ack(&lines.recv_timeout(PATIENCE).unwrap())];
-        let most = if self.dice.below(2) == 0 { 40 } else { 300 };
-        std::thread::sleep(Duration::from_millis(5 + self.dice.below(most - 5)));
+        let mut said = vec![lines.recv_timeout(PATIENCE).unwrap()];
+        let must_close = round % 6 == 1;
+        if must_close {
+            said.extend(std::iter::from_fn(|| lines.recv_timeout(PATIENCE).ok()));
+        } else {
+            let most = if self.dice.below(2) == 0 { 40 } else { 300 };
+            std::thread::sleep(Duration::from_millis(5 + self.dice.below(most - 5)));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        acks.extend(lines.iter().map(|line| ack(&line)));
-        acks
+        said.extend(lines.iter());
+        let was_closed = said.pop_if(|line| line == "closed").is_some();
+        let acks = said.iter().map(|line| ack(line)).collect();
+        assert!(was_closed || !must_close, "round {round}: the process did not close the store");
+        (acks, was_closed)
     }
 
     fn kill_while_opening(&mut self, round: u64) {
@@ -182,14 +211,21 @@ impl Rounds {
         }
     }
 
-    fn check(&mut self, dir: &Path, round: u64, acks: &[Ack]) {
+    fn check(&mut self, dir: &Path, round: u64, acks: &[Ack], was_closed: bool) {
         let what = format!("{} round {round} seed {}", self.class, self.seed);
         let engine = open(dir).unwrap_or_else(|e| panic!("{what}: {e:?}"));
         engine.verify().unwrap_or_else(|e| panic!("{what}: {e:?}"));
         let found = state(&engine);
-        let last_seq = engine.recovery().last_seq;
-        self.cut_bytes += engine.recovery().cut_bytes;
+        let recovery = engine.recovery().clone();
+        let last_seq = recovery.last_seq;
+        self.cut_bytes += recovery.cut_bytes;
+        self.from_checkpoint += u64::from(recovery.from_checkpoint);
         engine.close().unwrap();
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        self.blobs += orphans::check_closed(&fs, dir).unwrap_or_else(|e| panic!("{what}: {e}"));
+        if was_closed {
+            assert!(recovery.clean && recovery.from_checkpoint, "{what}: {recovery:?}");
+        }
 
         self.check_versions(&what, acks, &found);
         let mut sums: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
@@ -200,7 +236,9 @@ impl Rounds {
                 "{what}: a line is missing"
             );
             let writer = Writer { seed: self.seed, round, thread, acks: &own };
-            let survived = writer.survived(&what, self.class, last_seq, &self.state, &found);
+            // Of a store that was closed nothing is lost.
+            let class = if was_closed { "synced" } else { self.class };
+            let survived = writer.survived(&what, class, last_seq, &self.state, &found);
             self.acknowledged += own.len() as u64;
             self.lost += (own.len() as u64).saturating_sub(survived);
             writer.add_to(&mut sums, survived);

@@ -7,16 +7,8 @@ use nadb_testkit::script::{script, set};
 use nadb_testkit::workload::{Setup, Step, Trouble};
 use nadb_vfs::{CrashMode, Fault, FaultKind, SimFs};
 
-use super::{STEPS, disk, is_passing};
+use super::{KINDS, STEPS, disk, is_full, is_passing, setup};
 
-const KINDS: [FaultKind; 6] = [
-    FaultKind::Eio,
-    FaultKind::NoSpace,
-    FaultKind::ReadOnly,
-    FaultKind::ShortWrite,
-    FaultKind::ShortThenNoSpace,
-    FaultKind::SyncLost,
-];
 const LEFTS: [Left; 4] = [
     Left::Power(CrashMode::KeepAll, 0),
     Left::Power(CrashMode::Torn, 1),
@@ -34,6 +26,7 @@ fn open_twice(crash: &Crash<'_>, image: &SimFs, at: usize, fault: Fault) -> Resu
         now_ms: crash.now_ms,
         base: Model::default(),
         steps: Vec::new(),
+        left: None,
     };
     let mut first = life.runner(&disk).must_exist(crash.exists);
     match first.open() {
@@ -58,15 +51,14 @@ fn open_twice(crash: &Crash<'_>, image: &SimFs, at: usize, fault: Fault) -> Resu
 
 #[test]
 fn every_call_of_a_recovery_fails_once() {
-    let is_full = std::env::var_os("NADB_CRASH_FULL").is_some();
-    let (seed, setup) = (3, Setup::default());
+    let (seed, setup) = (3, setup());
     let life = Life::first(setup, seed, script(seed, STEPS));
     let golden_disk = disk(seed);
     let golden = Run::of(&mut life.runner(&golden_disk), &life.steps);
     assert!(golden.trouble.is_none());
     let (mut run, mut failures) = (0, Vec::new());
     // Calls 1 and 2 made the folder.
-    for n in (1..golden_disk.mutations() - 3).step_by(if is_full { 1 } else { 29 }) {
+    for n in (1..golden_disk.mutations() - 3).step_by(if is_full() { 1 } else { 29 }) {
         let cut = disk(seed);
         cut.crash_at_mutation(n);
         let mut runner = life.runner(&cut);
