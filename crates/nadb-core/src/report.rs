@@ -170,7 +170,8 @@ pub struct RecoveryReport {
     pub frames: u64,
     /// Records replayed.
     pub records: u64,
-    /// Bytes of a torn tail that were cut off, in all files; they had not been promised to survive.
+    /// Bytes of a torn tail that were cut off, in all files; they had not been promised to survive. Zeros at its end, which may
+    /// have been reserved and not used, do not count.
     pub cut_bytes: u64,
     /// The last sequence number that was kept.
     pub last_seq: u64,

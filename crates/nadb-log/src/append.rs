@@ -21,6 +21,9 @@ const IN_MEMORY_MAX: usize = 32 << 10;
 /// Blocks are reserved in steps that grow with the segment, between these bounds.
 const ROOM_STEP: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 20);
 
+/// What a footer may have at least, beyond half a segment.
+const FOOTER_ROOM: u64 = 64 << 10;
+
 /// Offsets are 32 bits wide.
 const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
 
@@ -122,7 +125,7 @@ impl<P: Send> Log<P> {
                 self.rotate(active)?;
                 continue;
             };
-            if let Some((room, upto)) = tail.room_for(body.len()) {
+            if let Some((room, upto)) = self.room_for(tail, body.len()) {
                 drop(guard);
                 self.make_room(&*room, upto);
                 continue;
@@ -185,6 +188,16 @@ impl<P: Send> Log<P> {
         tail.seq_in_file = tail.last_seq;
         segment.in_file.store(tail.offset, Ordering::Release);
         true
+    }
+
+    /// The room that must be reserved before a frame with such a body can be appended through memory, and how far.
+    fn room_for(&self, tail: &Tail<P>, body_len: u32) -> Option<(Arc<dyn Room>, u64)> {
+        let len = FRAME_HEADER_MAX as u64 + u64::from(body_len);
+        let room = tail.appender.as_ref().filter(|_| len <= IN_MEMORY_MAX as u64)?.room();
+        let (end, reserved) = (u64::from(tail.offset) + len, room.reserved());
+        let most = self.options.segment_size.min(room.limit());
+        let step = end.clamp(*ROOM_STEP.start(), *ROOM_STEP.end());
+        (end > reserved && reserved < most).then(|| (room, (end + step).min(most)))
     }
 
     /// Reserves blocks. Where there are none, frames are written by calls, which can say so.
@@ -373,22 +386,25 @@ impl<P: Send> Log<P> {
         let tail = &mut *guard;
         tail.rotating = false;
         written?;
-        let full = tail.active.clone().filter(|_| tail.appender.is_some());
+        let full = tail.active.clone().zip(tail.appender.take());
         if let Some(spare) = tail.spare.take() {
             self.unsealed.fetch_add(usize::from(tail.active.is_some()), Ordering::AcqRel);
             tail.begin_segment(spare, self.durable_seq(), self.options.clock.now_ms());
         }
         drop(guard);
-        if let Some(full) = full {
+        if let Some((full, appender)) = full {
             // Blocks that were reserved and not used; those that stay for now go when it is sealed.
             let _ = full.file.set_len(full.bytes());
+            full.keep_appender(Some(appender));
         }
         Ok(())
     }
 
     /// Gives the active segment a way to be appended to through memory, if its file has one.
     pub(crate) fn appender_for(&self, segment: &Segment) -> Option<Box<dyn Appender>> {
-        let len = self.options.segment_size.min(SEGMENT_BYTES_MAX);
+        // With memory for the footer, so that one mapping serves the segment for its whole life.
+        let len =
+            (self.options.segment_size + self.options.segment_size / 2 + FOOTER_ROOM).min(SEGMENT_BYTES_MAX);
         let appender = segment.file.appender(segment.bytes(), len).ok().flatten()?;
         if self.options.read_mode == ReadMode::Mapped {
             segment.set_growing(appender.mapping());
@@ -445,16 +461,6 @@ impl<P> Tail<P> {
             before.end_seq.store(self.last_seq.0, Ordering::Release);
         }
         self.unsynced.extend(before);
-    }
-
-    /// The room that must be reserved before a frame with such a body can be appended through memory, and how far.
-    fn room_for(&self, body_len: u32) -> Option<(Arc<dyn Room>, u64)> {
-        let len = FRAME_HEADER_MAX as u64 + u64::from(body_len);
-        let appender = self.appender.as_ref().filter(|_| len <= IN_MEMORY_MAX as u64)?;
-        let end = u64::from(self.offset) + len;
-        let room = appender.room();
-        let is_enough = end <= room.reserved() || room.reserved() >= room.limit();
-        (!is_enough).then(|| (room, end + end.clamp(*ROOM_STEP.start(), *ROOM_STEP.end())))
     }
 
     fn take_pending(&mut self) -> Taken {

@@ -58,14 +58,14 @@ impl<P: Send> Log<P> {
         // cannot be told to somebody else; and what counts as durable reaches its end.
         let last_seq = self.sync_full(segment)?;
         let frames_end = segment.in_file.load(Ordering::Acquire);
-        let footer = encode(segment, frames_end, memtable)?;
+        let footer = Bytes::from(encode(segment, frames_end, memtable)?);
         let file_len = u32::try_from(footer.len()).ok().and_then(|len| frames_end.checked_add(len));
         let file_len = file_len.ok_or_else(|| {
             Error::limit(format!("segment {} and its footer have more than 4 GiB", segment.id))
         })?;
         self.write_footer(segment, frames_end, &footer)?;
         let extent = SealedExtent { frames_end, file_len, last_seq };
-        let opened = open_footer(segment, extent, self.options.read_mode)?;
+        let in_memory = open_bytes(footer, segment, frames_end)?;
         let mut state = self.manifest.lock();
         self.check_poison()?;
         self.store_manifest(&mut state, |manifest| {
@@ -75,9 +75,10 @@ impl<P: Send> Log<P> {
         })?;
         drop(state);
         segment.set_sealed(extent);
-        segment.set_mapping(opened.1);
         self.unsealed.fetch_sub(1, Ordering::AcqRel);
-        Ok(opened.0)
+        // Where the system has no mapping for it, the segment is read by calls and the footer stays in memory.
+        let mapped = segment.map_sealed(extent, self.options.read_mode);
+        Ok(mapped.and_then(|mapping| mapped_footer(&mapping, segment, extent).ok()).unwrap_or(in_memory))
     }
 
     /// Writes the footer behind the last frame, durably.
@@ -94,8 +95,9 @@ impl<P: Send> Log<P> {
             return Err(io(e.source));
         }
         self.counters.written_bytes.fetch_add(footer.len() as u64, Ordering::Relaxed);
-        // DURABILITY: the footer before the manifest that calls it one.
-        if guard::on("seal.sync_before_manifest") { self.sync_file(segment) } else { Ok(()) }
+        // DURABILITY: the footer before the manifest that calls it one; and with it the length, which may have become less
+        // since the segment was full, and which a sync of data alone does not make durable then.
+        if guard::on("seal.sync_before_manifest") { self.sync_file_and_len(segment) } else { Ok(()) }
     }
 }
 
@@ -109,21 +111,10 @@ pub(crate) fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<
     builder.finish(segment.uid, at, &memtable.metas(), &memtable.system())
 }
 
-/// The footer of a sealed segment, and the mapping through which it is read, if any.
-fn open_footer(segment: &Segment, extent: SealedExtent, mode: ReadMode) -> Result<(Footer, Option<Mapping>)> {
-    if !is_mapped(segment, mode) {
-        return read_footer(segment, extent).map(|footer| (footer, None));
-    }
-    check_len(segment, extent)?;
-    let mapping =
-        segment.file.map(u64::from(extent.file_len)).map_err(|e| segment.io("mapping a segment", e))?;
+/// The footer of a sealed segment through its mapping.
+fn mapped_footer(mapping: &Mapping, segment: &Segment, extent: SealedExtent) -> Result<Footer> {
     let range = extent.frames_end as usize..extent.file_len as usize;
-    let bytes = mapping.slice(range).unwrap_or_default();
-    open_bytes(bytes, segment, extent.frames_end).map(|footer| (footer, Some(mapping)))
-}
-
-fn is_mapped(segment: &Segment, mode: ReadMode) -> bool {
-    mode == ReadMode::Mapped && segment.file.can_map()
+    open_bytes(mapping.slice(range).unwrap_or_default(), segment, extent.frames_end)
 }
 
 /// The footer of a sealed segment, by positioned reads.
@@ -236,18 +227,14 @@ fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegm
     };
     // By position, also where it is mapped afterwards: of a medium that fails, opening hears by an error and not by a signal.
     let checked = || read_footer(segment, extent).and_then(|footer| footer.check_sums().map(|()| footer));
-    let opened = if !is_mapped(segment, mode) {
-        checked().map(|footer| (footer, None))
-    } else if guard::on("open.footers_by_position") {
-        checked().and_then(|_| open_footer(segment, extent, mode))
+    let mapped = || segment.map_sealed(extent, mode).map(|mapping| mapped_footer(&mapping, segment, extent));
+    let opened = if guard::on("open.footers_by_position") {
+        checked().map(|footer| mapped().and_then(Result::ok).unwrap_or(footer))
     } else {
-        open_footer(segment, extent, mode)
+        mapped().unwrap_or_else(checked)
     };
     let (rows, warning) = match opened {
-        Ok((footer, mapping)) => {
-            segment.set_mapping(mapping);
-            (Rows::Footer(Arc::new(footer)), None)
-        }
+        Ok(footer) => (Rows::Footer(Arc::new(footer)), None),
         Err(error) if error.kind() == ErrorKind::Corruption => {
             let rows = Rows::rebuild(segment).map_err(|e| neither(e, &error))?;
             let warning =

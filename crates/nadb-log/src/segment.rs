@@ -7,10 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, Location, Ordinal, Result, SegmentId, SegmentUid, Seq, StoreId};
-use nadb_vfs::{File, Mapping};
+use nadb_vfs::{Appender, File, Mapping};
+use parking_lot::Mutex;
 
 use crate::bytes::Reader;
 use crate::checksum::crc32;
+use crate::log::ReadMode;
 use crate::manifest::{NamedSegment, SealedExtent};
 use crate::record::RecordRef;
 use crate::rows::Rows;
@@ -91,8 +93,10 @@ pub struct Segment {
     sealed: OnceLock<SealedExtent>,
     /// Through which it is read once it is sealed, where that is wanted.
     mapping: OnceLock<Mapping>,
-    /// Through which it is read before, where it is appended to through memory.
+    /// Through which it is read before, where it is appended to through memory; the same one afterwards, if it reaches so far.
     growing: OnceLock<Mapping>,
+    /// Who appended to it, from when it is full until it is sealed.
+    appender: Mutex<Option<Box<dyn Appender>>>,
 }
 
 impl Segment {
@@ -110,6 +114,7 @@ impl Segment {
             sealed: OnceLock::new(),
             mapping: OnceLock::new(),
             growing: OnceLock::new(),
+            appender: Mutex::new(None),
         }
     }
 
@@ -132,16 +137,33 @@ impl Segment {
         let _ = self.sealed.set(extent);
     }
 
-    pub(crate) fn set_mapping(&self, mapping: Option<Mapping>) {
-        if let Some(mapping) = mapping {
-            let _ = self.mapping.set(mapping);
-        }
-    }
-
     pub(crate) fn set_growing(&self, mapping: Option<Mapping>) {
         if let Some(mapping) = mapping {
             let _ = self.growing.set(mapping);
         }
+    }
+
+    /// Nothing is appended any more; the footer that comes is read through the same mapping.
+    pub(crate) fn keep_appender(&self, appender: Option<Box<dyn Appender>>) {
+        *self.appender.lock() = appender;
+    }
+
+    /// The mapping of a sealed segment, from now on the one that it is read through; `None` where it has none.
+    pub(crate) fn map_sealed(&self, extent: SealedExtent, mode: ReadMode) -> Option<Mapping> {
+        let appender = self.appender.lock().take();
+        if mode == ReadMode::Positioned || !self.file.can_map() {
+            return None;
+        }
+        let len = u64::from(extent.file_len);
+        let mapping = match (self.growing.get(), appender) {
+            (Some(growing), Some(mut appender)) if len <= appender.room().limit() => {
+                appender.skip_to(len);
+                growing.clone()
+            }
+            _ => self.file.map(len).ok()?,
+        };
+        let _ = self.mapping.set(mapping.clone());
+        Some(mapping)
     }
 
     /// Counts records that were not read one by one.

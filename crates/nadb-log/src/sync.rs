@@ -1,5 +1,6 @@
 //! Syncing: concurrent writers share one sync, and what is durable is a prefix.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use nadb_core::{ErrorKind, Result, Seq, guard};
@@ -80,8 +81,16 @@ impl<P: Send> Log<P> {
     }
 
     pub(crate) fn sync_file(&self, segment: &Segment) -> Result<()> {
+        self.synced(segment, segment.file.sync_data())
+    }
+
+    pub(crate) fn sync_file_and_len(&self, segment: &Segment) -> Result<()> {
+        self.synced(segment, segment.file.sync_all())
+    }
+
+    fn synced(&self, segment: &Segment, result: io::Result<()>) -> Result<()> {
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        match segment.file.sync_data() {
+        match result {
             Ok(()) => Ok(()),
             Err(e) if guard::on("sync.failure_poisons") => {
                 Err(self.set_poison(segment.io("syncing the log", e)))

@@ -199,7 +199,9 @@ impl Life {
     /// The disk at its beginning.
     #[must_use]
     pub fn disk(&self) -> SimFs {
-        self.left.as_ref().map_or_else(|| SimFs::new(self.seed), SimFs::process_kill)
+        let disk = self.left.as_ref().map_or_else(|| SimFs::new(self.seed), SimFs::process_kill);
+        disk.set_appenders(self.setup.appenders);
+        disk
     }
 
     /// A runner at the beginning of this life, on this disk.

@@ -130,6 +130,8 @@ pub struct Setup {
     pub blob_above: Option<u64>,
     /// Records to apply from which on a close writes a checkpoint: 0 is at every close, the highest number never.
     pub checkpoint_rows: u64,
+    /// Whether simulated files can be appended to through memory.
+    pub appenders: bool,
 }
 
 impl Default for Setup {
@@ -142,6 +144,7 @@ impl Default for Setup {
             read_mode: ReadMode::default(),
             blob_above: None,
             checkpoint_rows: 0,
+            appenders: true,
         }
     }
 }

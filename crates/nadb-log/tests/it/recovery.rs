@@ -38,21 +38,25 @@ fn a_torn_tail_is_cut_at_every_length() {
     for cut in start..len {
         let (sim, env, _) = killed(4);
         sim.truncate_file(segment(1), cut).unwrap();
+        // Zeros at the end may be blocks that were reserved: they do not count.
+        let torn = sim.read_file(segment(1)).unwrap().split_off(usize::try_from(start).unwrap());
+        let torn_bytes = torn.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         let opened = env.open().unwrap();
         assert_eq!(opened.keys(), names("k", 3), "cut at {cut}");
-        assert_eq!(opened.log.recovered().cut_bytes, cut - start);
+        assert_eq!(opened.log.recovered().cut_bytes, torn_bytes);
         assert_eq!(len_of(&sim, &segment(1)), start);
     }
 }
 
 #[test]
-fn a_tail_of_zeros_is_cut() {
+fn a_tail_of_zeros_is_cut_and_does_not_count() {
     let (sim, env, store) = killed(4);
     let start = frame_start(&store, 3);
     sim.truncate_file(segment(1), start).unwrap();
     sim.truncate_file(segment(1), start + 70_000).unwrap();
     let opened = env.open().unwrap();
-    assert_eq!((opened.keys(), opened.log.recovered().cut_bytes), (names("k", 3), 70_000));
+    assert_eq!((opened.keys(), opened.log.recovered().cut_bytes), (names("k", 3), 0));
+    assert_eq!(len_of(&sim, &segment(1)), start);
 }
 
 /// Trap 8.

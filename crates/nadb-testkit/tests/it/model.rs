@@ -52,6 +52,7 @@ fn setups() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec![ReadMode::Mapped, ReadMode::Positioned]),
         prop::sample::select(vec![None, Some(0), Some(100), Some(2000)]),
         prop::sample::select(vec![0, 40, u64::MAX]),
+        any::<bool>(),
     )
         .prop_map(
             |(
@@ -62,6 +63,7 @@ fn setups() -> impl Strategy<Value = Setup> {
                 read_mode,
                 blob_above,
                 checkpoint_rows,
+                appenders,
             )| {
                 Setup {
                     memtable_size,
@@ -71,6 +73,7 @@ fn setups() -> impl Strategy<Value = Setup> {
                     read_mode,
                     blob_above,
                     checkpoint_rows,
+                    appenders,
                 }
             },
         )
@@ -113,6 +116,7 @@ struct History {
 impl History {
     fn new(setup: Setup) -> Result<History, String> {
         let disk = SimFs::new(1);
+        disk.set_appenders(setup.appenders);
         let mut runner = Runner::new(Arc::new(disk.clone()), setup, 1, Model::default());
         runner.open().map_err(|e| e.to_string())?;
         Ok(History { disk, runner, run: Run::begin(Model::default()), setup, lives: 1 })

@@ -55,12 +55,14 @@ impl Appender for SimAppender {
         }
         let mut disk = self.room.disk.lock();
         let call = TraceCall::range(CallKind::Append, &self.room.path, self.end, bytes.len() as u64);
-        // Once the power is off, what the process does meanwhile reaches no disk.
-        if disk.accounts.begin(&call).is_ok() {
+        // A process that has lost its power appends nothing; whoever asks hears of it from the next call.
+        let is_alive = disk.accounts.begin(&call).is_ok();
+        if is_alive {
+            // The blocks are reserved.
             let _ = disk.write(self.room.node, bytes, self.end);
+            self.end = end;
         }
-        self.end = end;
-        true
+        is_alive
     }
 
     fn skip_to(&mut self, end: u64) {
