@@ -30,10 +30,14 @@ impl Shared {
         self.woken.notify_one();
     }
 
-    /// After a write: the first one since the thread looked wakes it, and one that half fills or fills a segment.
+    /// After a write: the first one since the thread looked wakes it, and the first one since then that finds a segment half
+    /// full or full. Writes are many, so those that change nothing for the thread only look.
     pub(crate) fn note_activity(&self) {
+        let is_first = !self.activity.load(Ordering::Acquire) && !self.activity.swap(true, Ordering::AcqRel);
         let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
-        if !self.activity.swap(true, Ordering::AcqRel) || is_due {
+        let is_call =
+            is_due && !self.called.load(Ordering::Acquire) && !self.called.swap(true, Ordering::AcqRel);
+        if is_first || is_call {
             // The lock is what the thread holds while it looks, so that the call is not lost.
             self.wake_background();
         }
@@ -59,6 +63,8 @@ impl Shared {
                     return;
                 }
             }
+            // Before it looks at what is due: who finds more of it afterwards calls again.
+            self.called.store(false, Ordering::Release);
             // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
             // the next write hears of either.
             has_failed = self.maintain_files().and_then(|()| self.seal_next()).is_err();

@@ -25,6 +25,7 @@ use crate::scan::Scan;
 use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
 use crate::stream::{Reader, Writer};
+use crate::striped::StripedCount;
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -63,7 +64,7 @@ impl Drop for Handle {
 pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) operations: AtomicU64,
-    pub(crate) gets: AtomicU64,
+    pub(crate) gets: StripedCount,
     pub(crate) seals: AtomicU64,
     pub(crate) seal_waits: AtomicU64,
 }
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     recovery: RecoveryReport,
     /// Whether something was written since the background thread last looked, and how it is woken.
     pub(crate) activity: AtomicBool,
+    /// Whether a write has called it to a segment since it last looked.
+    pub(crate) called: AtomicBool,
     pub(crate) wake: Mutex<background::Wake>,
     pub(crate) woken: Condvar,
 }
@@ -139,6 +142,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             recovery,
             activity: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             wake: Mutex::default(),
             woken: Condvar::new(),
         });
@@ -391,7 +395,7 @@ impl Shared {
         stats.index_bytes = self.keyspace.index.memory_bytes();
         stats.batches = load(&self.counters.batches);
         stats.operations = load(&self.counters.operations);
-        stats.gets = load(&self.counters.gets);
+        stats.gets = self.counters.gets.get();
         stats.written_bytes = load(&log.written_bytes);
         stats.appends = load(&log.appends);
         stats.syncs = load(&log.syncs);

@@ -26,6 +26,7 @@ mod sealing;
 mod slot;
 mod snapshot;
 mod stream;
+mod striped;
 mod verify;
 mod view;
 mod write;

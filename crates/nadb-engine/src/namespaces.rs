@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nadb_core::limits::NAMESPACE_ID_MAX;
 use nadb_core::{Error, NamespaceId, Result, Seq, guard};
+use nadb_index::Published;
 use parking_lot::{Mutex, RwLock};
 
 use crate::view::ViewsState;
@@ -55,10 +56,16 @@ impl Namespace {
     }
 }
 
+type ByName = BTreeMap<String, Arc<Namespace>>;
+
 /// All namespaces.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
-    by_name: RwLock<BTreeMap<String, Arc<Namespace>>>,
+    /// Those that have been there for some time: read without a lock. Some of them may have been dropped since, and their
+    /// names been given again.
+    settled: Published<ByName>,
+    /// All the others. Who changes either of the two holds this lock.
+    recent: RwLock<ByName>,
     /// Dropped, with keys that may still be in the index.
     dropped: Mutex<Vec<Arc<Namespace>>>,
     next: AtomicU32,
@@ -66,16 +73,46 @@ pub(crate) struct Namespaces {
 
 impl Namespaces {
     pub(crate) fn new() -> Namespaces {
-        Namespaces { by_name: RwLock::default(), dropped: Mutex::default(), next: AtomicU32::new(1) }
+        Namespaces {
+            settled: Published::new(ByName::new()),
+            recent: RwLock::default(),
+            dropped: Mutex::default(),
+            next: AtomicU32::new(1),
+        }
+    }
+
+    /// What `read` makes of the namespace that has this name.
+    fn with<T>(&self, name: &str, read: impl Fn(&Arc<Namespace>) -> T) -> Option<T> {
+        let is_there = |namespace: &&Arc<Namespace>| !namespace.is_dropped();
+        let settled = || self.settled.with(|by_name| by_name.get(name).filter(is_there).map(&read));
+        settled().or_else(|| {
+            // Under the lock once more: it may have gone from the one to the other between the two looks.
+            let recent = self.recent.read();
+            recent.get(name).map(&read).or_else(settled)
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Namespace>> {
-        self.by_name.read().get(name).cloned()
+        self.with(name, Arc::clone)
+    }
+
+    /// As [`Namespaces::get`], for readers, who need no more than the id: many of them at once do not contend for anything.
+    pub(crate) fn id_of(&self, name: &str) -> Option<NamespaceId> {
+        self.with(name, |namespace| namespace.id)
     }
 
     /// In the order of their names.
     pub(crate) fn all(&self) -> Vec<Arc<Namespace>> {
-        self.by_name.read().values().cloned().collect()
+        self.all_with(&self.recent.read())
+    }
+
+    fn all_with(&self, recent: &ByName) -> Vec<Arc<Namespace>> {
+        let is_there = |namespace: &&Arc<Namespace>| !namespace.is_dropped();
+        let mut all: Vec<_> =
+            self.settled.with(|by_name| by_name.values().filter(is_there).cloned().collect());
+        all.extend(recent.values().cloned());
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// The namespace that had this name at a view's moment.
@@ -88,10 +125,12 @@ impl Namespaces {
 
     /// Those that existed at a view's moment, in the order of their names.
     pub(crate) fn all_at(&self, watermark: Seq) -> Vec<Arc<Namespace>> {
-        let by_name = self.by_name.read();
-        let dropped = self.dropped.lock();
-        let all = by_name.values().chain(dropped.iter());
-        let mut found: Vec<_> = all.filter(|namespace| namespace.exists_at(watermark)).cloned().collect();
+        // While nothing is dropped: each is in one of the two lists.
+        let recent = self.recent.read();
+        let mut found = self.all_with(&recent);
+        found.extend(self.dropped.lock().iter().cloned());
+        drop(recent);
+        found.retain(|namespace| namespace.exists_at(watermark));
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found
     }
@@ -119,24 +158,38 @@ impl Namespaces {
 
     /// Forgets all of them, and which ids were given.
     pub(crate) fn clear(&self) {
-        self.by_name.write().clear();
+        let mut recent = self.recent.write();
+        recent.clear();
+        self.settled.store(ByName::new());
+        drop(recent);
         self.dropped.lock().clear();
         self.next.store(1, Ordering::Relaxed);
     }
 
     /// From now on it is there.
     pub(crate) fn add(&self, namespace: &Arc<Namespace>) {
-        self.by_name.write().insert(namespace.name.clone(), Arc::clone(namespace));
+        let mut recent = self.recent.write();
+        recent.insert(namespace.name.clone(), Arc::clone(namespace));
+        // The published map is copied whole, so that is done for many at once where it is large.
+        if recent.len() > self.settled.with(ByName::len) / 8 {
+            self.settled.update(|settled| {
+                let is_there = |(_, namespace): &(&String, &Arc<Namespace>)| !namespace.is_dropped();
+                let owned =
+                    |(name, namespace): (&String, &Arc<Namespace>)| (name.clone(), Arc::clone(namespace));
+                settled.iter().filter(is_there).chain(recent.iter()).map(owned).collect()
+            });
+            recent.clear();
+        }
     }
 
     /// The namespace's name is free again; its keys are to be purged.
     pub(crate) fn drop_at(&self, namespace: &Arc<Namespace>, seq: Seq) {
-        // Both under the lock: at any moment a view finds it in one of the two places.
-        let mut by_name = self.by_name.write();
+        // Both under the lock: at any moment a view finds it in one of the two lists.
+        let mut recent = self.recent.write();
         self.dropped.lock().push(Arc::clone(namespace));
         namespace.dropped.store(seq.0, Ordering::Release);
-        if by_name.get(&namespace.name).is_some_and(|have| have.id == namespace.id) {
-            by_name.remove(&namespace.name);
+        if recent.get(&namespace.name).is_some_and(|have| have.id == namespace.id) {
+            recent.remove(&namespace.name);
         }
     }
 

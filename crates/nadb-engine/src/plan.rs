@@ -111,7 +111,8 @@ impl<'a> Plan<'a> {
         find: impl FnOnce() -> Result<Option<Found>>,
     ) -> Result<()> {
         let key: &[u8] = &operation.key;
-        let touched = self.touched.get(&(namespace.id, key)).copied();
+        let is_batch = self.is_batch;
+        let touched = is_batch.then(|| self.touched.get(&(namespace.id, key)).copied()).flatten();
         let (change, current) = match touched {
             Some(index) => (index, self.current_in_batch(index, &operation.action)?),
             None => {
@@ -343,16 +344,21 @@ fn reference(blob: &FinishedBlob) -> Vec<u8> {
 
 /// `version` is `None` for an absent key, `Some(None)` for one that the same batch has written.
 fn check_condition(condition: Condition, version: Option<Option<u64>>) -> Result<()> {
-    let (holds, wanted) = match condition {
-        Condition::Always => (true, String::new()),
-        Condition::IfAbsent => (version.is_none(), "the key to be absent".to_owned()),
-        Condition::IfPresent => (version.is_some(), "the key to be there".to_owned()),
-        Condition::IfVersion(wanted) => (version == Some(Some(wanted)), format!("version {wanted}")),
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::IfAbsent => version.is_none(),
+        Condition::IfPresent => version.is_some(),
+        Condition::IfVersion(wanted) => version == Some(Some(wanted)),
         other => return Err(unsupported(&other)),
     };
     if holds {
         return Ok(());
     }
+    let wanted = match condition {
+        Condition::IfVersion(wanted) => format!("version {wanted}"),
+        Condition::IfAbsent => "the key to be absent".to_owned(),
+        _ => "the key to be there".to_owned(),
+    };
     let current = version.flatten();
     let found = match version {
         None => "it is absent".to_owned(),

@@ -1,7 +1,6 @@
 //! The read path: look up, read, verify, check expiry; as of now, or as of a view's moment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
@@ -24,16 +23,16 @@ impl Shared {
         check_namespace(namespace)?;
         check_key(key)?;
         self.check_open_to_read()?;
-        self.counters.gets.fetch_add(1, Ordering::Relaxed);
+        self.counters.gets.add_one();
         Ok(())
     }
 
     /// The visible record of a key, as of now.
     pub(crate) fn find_visible(&self, namespace: &str, key: &[u8]) -> Result<Option<Visible>> {
         self.check_read(namespace, key)?;
-        let Some(namespace) = self.keyspace.namespaces.get(namespace) else { return Ok(None) };
-        let hash = self.keyspace.hash(namespace.id, key);
-        let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
+        let Some(namespace) = self.keyspace.namespaces.id_of(namespace) else { return Ok(None) };
+        let hash = self.keyspace.hash(namespace, key);
+        let found = self.keyspace.find(namespace, hash, key, |at| self.read(at))?;
         unexpired(found, self.now_ms())
     }
 

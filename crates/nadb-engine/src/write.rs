@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Action, Durability, ErrorKind, Outcome, Result, Seq, WriteBatch, WriteOptions, guard};
+use nadb_core::{
+    Action, Durability, ErrorKind, Operation, Outcome, Result, Seq, WriteBatch, WriteOptions, guard,
+};
 use nadb_log::Placed;
 use smallvec::SmallVec;
 
@@ -26,6 +28,19 @@ impl Targets<'_> {
     fn get(&self, name: &str) -> Option<&Arc<Namespace>> {
         self.by_name.iter().find(|(have, _)| *have == name).map(|(_, namespace)| namespace)
     }
+}
+
+/// The names in a batch, in order, and whether each must exist afterwards.
+fn names<'b>(batch: &'b WriteBatch<'_>) -> SmallVec<[(&'b str, bool); 1]> {
+    let makes = |operation: &Operation<'_>| !matches!(operation.action, Action::Delete);
+    if let [only] = batch {
+        return SmallVec::from_iter([(&*only.namespace, makes(only))]);
+    }
+    let mut names: BTreeMap<&str, bool> = BTreeMap::new();
+    for operation in batch {
+        *names.entry(&operation.namespace).or_default() |= makes(operation);
+    }
+    names.into_iter().collect()
 }
 
 impl Shared {
@@ -135,14 +150,8 @@ impl Shared {
     }
 
     fn targets<'b>(&self, batch: &'b WriteBatch<'_>) -> Result<Targets<'b>> {
-        // Whether a name must exist afterwards.
-        let mut names: BTreeMap<&str, bool> = BTreeMap::new();
-        for operation in batch {
-            let must_exist = names.entry(&operation.namespace).or_default();
-            *must_exist |= !matches!(operation.action, Action::Delete);
-        }
         let mut targets = Targets { by_name: SmallVec::new(), created: SmallVec::new() };
-        for (name, must_exist) in names {
+        for (name, must_exist) in names(batch) {
             match self.keyspace.namespaces.get(name) {
                 Some(namespace) => targets.by_name.push((name, namespace)),
                 None if must_exist => {

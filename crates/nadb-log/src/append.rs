@@ -17,7 +17,7 @@ use crate::log::{Failure, Log, Placed, Queued, ReadMode, Tail};
 use crate::segment::{SEGMENT_HEADER, Segment};
 
 /// Larger frames are written by calls: one copy into the page cache costs less than as many page faults.
-const IN_MEMORY_MAX: usize = 32 << 10;
+const IN_MEMORY_MAX: usize = 4 << 10;
 /// Blocks are reserved in steps that grow with the segment, between these bounds.
 const ROOM_STEP: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 20);
 
@@ -221,17 +221,13 @@ impl<P: Send> Log<P> {
     }
 
     fn publish_ready_locked(&self) {
-        loop {
+        let mut has_more = true;
+        while has_more {
             let next = {
                 let mut tail = self.lock_tail();
-                let in_file = tail.ticket_in_file;
-                let is_ready = |first: &Queued<P>| first.is_buffered || first.ticket <= in_file;
-                match tail.queue.front() {
-                    Some(first) if is_ready(first) || !guard::on("append.publish_after_file") => {
-                        tail.queue.pop_front()
-                    }
-                    _ => None,
-                }
+                let next = if tail.is_first_ready() { tail.queue.pop_front() } else { None };
+                has_more = tail.is_first_ready();
+                next
             };
             let Some(Queued { placed, segment, payload, .. }) = next else { return };
             segment.add_records(placed.first_seq, placed.count);
@@ -439,6 +435,14 @@ impl<P> Tail<P> {
     pub(crate) fn grow(&mut self, before: usize) {
         let grown = self.pending.len() - before;
         self.offset += u32::try_from(grown).unwrap_or(u32::MAX);
+    }
+
+    /// Whether the first frame of the queue may be published.
+    fn is_first_ready(&self) -> bool {
+        self.queue.front().is_some_and(|first| {
+            let is_in_file = first.ticket <= self.ticket_in_file;
+            first.is_buffered || is_in_file || !guard::on("append.publish_after_file")
+        })
     }
 
     /// Makes `spare` the active segment: its opening frame is the first thing that will be written to it.

@@ -251,6 +251,9 @@ fn header_crc(head: &[u8], body_sum: u32) -> u32 {
     sum.finalize()
 }
 
+/// What a record mostly has beside key and value.
+const RECORD_HEADER_ROOM: usize = 64;
+
 #[derive(Debug, Clone, Copy)]
 struct RecordMark {
     at: u32,
@@ -291,6 +294,8 @@ impl FrameBody {
     /// Adds a record; gives its offset in the body and its length.
     pub fn push(&mut self, record: &RecordFields<'_>) -> (u32, u32) {
         let at = self.len();
+        // Once, for all that the encoder appends piece by piece.
+        self.bytes.reserve(RECORD_HEADER_ROOM + record.key.len() + record.value.len());
         let crc = record.encode(&mut self.bytes);
         let mark = RecordMark { at, len: self.len() - at, crc };
         self.sum.update(&crc.to_le_bytes());

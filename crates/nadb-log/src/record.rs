@@ -252,9 +252,17 @@ impl<'a> RecordRef<'a> {
     /// # Errors
     /// [`RecordError`]; the checksum is not looked at.
     pub fn decode(bytes: &'a [u8]) -> Result<RecordRef<'a>, RecordError> {
-        let mut reader = Reader::new(bytes);
-        let head = Head::decode(&mut reader)?;
-        let mut take = |len| reader.take(len).ok_or(RecordError::Short);
+        RecordRef::behind(&Head::decode(bytes)?, bytes)
+    }
+
+    /// The record whose header was read from these bytes.
+    pub(crate) fn behind(head: &Head, bytes: &'a [u8]) -> Result<RecordRef<'a>, RecordError> {
+        let mut at = head.len;
+        let mut take = |len| {
+            let part = bytes.get(at..).and_then(|rest| rest.get(..len)).ok_or(RecordError::Short);
+            at += len;
+            part
+        };
         let (key, tags, extra, value) =
             (take(head.key_len)?, take(head.tags_len)?, take(head.extra_len)?, take(head.value_len)?);
         Ok(RecordRef {
@@ -271,7 +279,7 @@ impl<'a> RecordRef<'a> {
             tags,
             extra,
             stored_crc: head.stored_crc,
-            len: reader.position(),
+            len: at,
         })
     }
 
@@ -280,7 +288,17 @@ impl<'a> RecordRef<'a> {
     /// # Errors
     /// [`RecordError`].
     pub fn verify(bytes: &'a [u8], uid: SegmentUid, offset: u32) -> Result<RecordRef<'a>, RecordError> {
-        let record = RecordRef::decode(bytes)?;
+        RecordRef::verify_behind(&Head::decode(bytes)?, bytes, uid, offset)
+    }
+
+    /// As [`RecordRef::verify`], for a header that was read from these bytes.
+    pub(crate) fn verify_behind(
+        head: &Head,
+        bytes: &'a [u8],
+        uid: SegmentUid,
+        offset: u32,
+    ) -> Result<RecordRef<'a>, RecordError> {
+        let record = RecordRef::behind(head, bytes)?;
         let computed = bytes.get(CRC_FROM..record.len).map_or(0, crc32) ^ mix(uid, offset, record.seq);
         if computed != record.stored_crc {
             return Err(RecordError::Checksum { computed, stored: record.stored_crc });
@@ -380,13 +398,15 @@ pub(crate) const RECORD_HEADER_MAX: usize = 64;
 /// Sequence number and length of the record that `bytes` begin with, as its header has them; of the record they need hold no
 /// more than [`RECORD_HEADER_MAX`] bytes. Nothing is summed.
 pub(crate) fn peek(bytes: &[u8]) -> Option<(Seq, usize)> {
-    let mut reader = Reader::new(bytes);
-    let head = Head::decode(&mut reader).ok()?;
-    let len = reader.position() + head.key_len + head.tags_len + head.extra_len + head.value_len;
-    Some((head.seq, len))
+    let head = Head::decode(bytes).ok()?;
+    Some((head.seq, head.len + head.key_len + head.tags_len + head.extra_len + head.value_len))
 }
 
-struct Head {
+/// What a record's header says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Its own bytes.
+    len: usize,
     stored_crc: u32,
     seq: Seq,
     kind: RecordKind,
@@ -403,8 +423,10 @@ struct Head {
 }
 
 impl Head {
-    fn decode(reader: &mut Reader<'_>) -> Result<Head, RecordError> {
+    /// Reads the header that `bytes` begin with.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Head, RecordError> {
         use RecordError::{Malformed, Short};
+        let mut reader = Reader::new(bytes);
         let stored_crc = reader.u32().ok_or(Short)?;
         let seq = Seq(reader.u56().filter(|&seq| seq <= SEQ_MAX).ok_or(Short)?);
         let kind = reader.u8().ok_or(Short)?;
@@ -439,6 +461,7 @@ impl Head {
         let tags_len = len_if(flag::TAGS, tags_max, "tag list length")?;
         let extra_len = len_if(flag::EXTRA, extra_max, "attribute list length")?;
         Ok(Head {
+            len: reader.position(),
             stored_crc,
             seq,
             kind,

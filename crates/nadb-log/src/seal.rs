@@ -54,6 +54,8 @@ impl<P: Send> Log<P> {
         if !is_next && guard::on("seal.oldest_first") {
             return Err(Error::invalid(format!("segment {} is not the next one to be sealed", segment.id)));
         }
+        // Before its pages are synced: the system would have to take each of them from this memory by itself.
+        segment.stop_appender();
         // DURABILITY: afterwards nobody syncs this file but the caller, so that the error of a failed sync of the footer
         // cannot be told to somebody else; and what counts as durable reaches its end.
         let last_seq = self.sync_full(segment)?;

@@ -14,7 +14,7 @@ use crate::bytes::Reader;
 use crate::checksum::crc32;
 use crate::log::ReadMode;
 use crate::manifest::{NamedSegment, SealedExtent};
-use crate::record::RecordRef;
+use crate::record::{Head, RecordRef};
 use crate::rows::Rows;
 use crate::{FORMAT_VERSION, version_error};
 
@@ -146,6 +146,13 @@ impl Segment {
     /// Nothing is appended any more; the footer that comes is read through the same mapping.
     pub(crate) fn keep_appender(&self, appender: Option<Box<dyn Appender>>) {
         *self.appender.lock() = appender;
+    }
+
+    /// Gives up the memory through which it was appended to.
+    pub(crate) fn stop_appender(&self) {
+        if let Some(appender) = &mut *self.appender.lock() {
+            appender.stop();
+        }
     }
 
     /// The mapping of a sealed segment, from now on the one that it is read through; `None` where it has none.
@@ -296,21 +303,23 @@ impl Segment {
 
     /// Verifies bytes that stand, or will stand, at `at`.
     pub(crate) fn verify(&self, bytes: Bytes, at: Location) -> Result<RecordBuf> {
-        let checked = RecordRef::verify(&bytes, self.uid, at.offset).map(|record| record.len());
-        match checked {
-            Ok(len) if len == at.len as usize => Ok(RecordBuf(bytes)),
-            Ok(len) => Err(self.corruption(
-                u64::from(at.offset),
-                format!("the record has {len} bytes, the index says {}", at.len),
-            )),
-            Err(e) => Err(self.corruption(u64::from(at.offset), e)),
+        let corrupt = |e| self.corruption(u64::from(at.offset), e);
+        let head = Head::decode(&bytes).map_err(corrupt)?;
+        let len = RecordRef::verify_behind(&head, &bytes, self.uid, at.offset).map_err(corrupt)?.len();
+        if len != at.len as usize {
+            let what = format!("the record has {len} bytes, the index says {}", at.len);
+            return Err(self.corruption(u64::from(at.offset), what));
         }
+        Ok(RecordBuf { bytes, head })
     }
 }
 
 /// The bytes of one record, verified.
 #[derive(Debug, Clone)]
-pub struct RecordBuf(Bytes);
+pub struct RecordBuf {
+    bytes: Bytes,
+    head: Head,
+}
 
 impl RecordBuf {
     /// The record.
@@ -318,13 +327,14 @@ impl RecordBuf {
     /// # Errors
     /// Never for bytes that were verified; the error keeps callers from having to trust that.
     pub fn record(&self) -> Result<RecordRef<'_>> {
-        RecordRef::decode(&self.0).map_err(|e| Error::new(ErrorKind::Corruption, e.to_string()))
+        RecordRef::behind(&self.head, &self.bytes)
+            .map_err(|e| Error::new(ErrorKind::Corruption, e.to_string()))
     }
 
     /// A part of the record that [`RecordBuf::record`] gave, sharing its memory.
     #[must_use]
     pub fn slice(&self, part: &[u8]) -> Bytes {
-        if part.is_empty() { Bytes::new() } else { self.0.slice_ref(part) }
+        if part.is_empty() { Bytes::new() } else { self.bytes.slice_ref(part) }
     }
 }
 

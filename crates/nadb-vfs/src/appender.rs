@@ -15,11 +15,15 @@ pub trait Appender: Debug + Send {
     /// Where the next byte goes.
     fn end(&self) -> u64;
 
-    /// Copies `bytes` to the end, whole, and says so; `false` and no change where the reserved room does not suffice.
+    /// Copies `bytes` to the end, whole, and says so; `false` and no change where the reserved room does not suffice, and
+    /// after [`Appender::stop`].
     fn append(&mut self, bytes: &[u8]) -> bool;
 
     /// Moves the end forward over bytes that were put there by positioned writes. Backwards it does not go.
     fn skip_to(&mut self, end: u64);
+
+    /// Gives up the memory that is written to: nothing is appended any more. The mapping stays, and its end can be moved.
+    fn stop(&mut self);
 
     /// Through which the bytes in front of the end can be read, where that is memory of this file; it follows the end.
     fn mapping(&self) -> Option<Mapping>;

@@ -56,10 +56,30 @@ struct Growing {
     end: AtomicUsize,
 }
 
-/// The one who writes behind the end of a growing mapping.
+/// The one who writes behind the end of a growing mapping, through memory of its own: what readers have stays clean for the
+/// system, which otherwise has to interrupt them for every page that it syncs.
 #[derive(Debug)]
 pub(crate) struct GrowingEnd {
     mapping: Mapping,
+    /// The same pages, for writing; none once nothing is appended any more.
+    writable: Option<Arc<WritableMemory>>,
+}
+
+/// Memory of a file that is written to.
+#[derive(Debug)]
+pub(crate) struct WritableMemory(MmapRaw);
+
+impl WritableMemory {
+    /// Makes pages ready to be written to. Where the system cannot do that, the first write to each does it.
+    pub(crate) fn fault_in(&self, range: Range<usize>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if range.end <= self.0.len() {
+            // Older systems do not know the advice.
+            let _ = self.0.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = range;
+    }
 }
 
 /// A part of the mapping's bytes, and the pin that keeps them.
@@ -84,19 +104,14 @@ impl Mapping {
         Mapping::over(Memory::Mapped(mmap))
     }
 
-    /// A mapping whose bytes are those of `memory` up to an end that rises; and who makes it rise. INVARIANT: whoever writes
-    /// into the file otherwise stays behind the end and before nobody's `append`.
-    pub(crate) fn growing(memory: MmapRaw, end: usize) -> (Mapping, GrowingEnd) {
-        let end = AtomicUsize::new(end.min(memory.len()));
+    /// A mapping whose bytes are those of `memory` up to an end that rises; and who makes it rise, through `writable`.
+    /// INVARIANT: both are shared maps of the same bytes of one file, and whoever writes into it otherwise stays behind the
+    /// end and before nobody's `append`.
+    pub(crate) fn growing(memory: MmapRaw, writable: MmapRaw, end: usize) -> (Mapping, GrowingEnd) {
+        let end = AtomicUsize::new(end.min(memory.len()).min(writable.len()));
         let mapping = Mapping::over(Memory::Growing(Growing { memory, end }));
-        (mapping.clone(), GrowingEnd { mapping })
-    }
-
-    /// Makes pages ready to be written to. Where the system cannot do that, the first write to each does it.
-    pub(crate) fn fault_in(&self, range: Range<usize>) {
-        if let Memory::Growing(growing) = &*self.shared.memory {
-            growing.fault_in(range);
-        }
+        let writable = Some(Arc::new(WritableMemory(writable)));
+        (mapping.clone(), GrowingEnd { mapping, writable })
     }
 
     fn over(memory: Memory) -> Self {
@@ -183,16 +198,6 @@ impl Growing {
         // release order, and never lowers it; for positioned writes and other processes what stands at `map` in real.rs holds.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), end) }
     }
-
-    fn fault_in(&self, range: Range<usize>) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if range.end <= self.memory.len() {
-            // Older systems do not know the advice.
-            let _ = self.memory.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = range;
-    }
 }
 
 impl GrowingEnd {
@@ -210,19 +215,27 @@ impl GrowingEnd {
     /// Copies `bytes` to the end; says whether there is memory for them. The file must have the blocks.
     #[expect(unsafe_code, reason = "the memory is read in front of the end while it is written behind it")]
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
-        let Some(growing) = self.growing() else { return false };
-        let end = growing.end.load(Ordering::Relaxed);
-        let Some(new) = end.checked_add(bytes.len()).filter(|new| *new <= growing.memory.len()) else {
-            return false;
-        };
-        // SAFETY: the map is writable and has `new` bytes. Nobody else has a reference to those behind the end: readers see
-        // what is in front of it, and there is one `GrowingEnd` for a map, borrowed mutably here. `bytes` may not lie
-        // there for the same reason.
+        let (Some(growing), Some(writable)) = (self.growing(), &self.writable) else { return false };
+        let (end, len) = (growing.end.load(Ordering::Relaxed), growing.memory.len().min(writable.0.len()));
+        let Some(new) = end.checked_add(bytes.len()).filter(|new| *new <= len) else { return false };
+        // SAFETY: the map is writable and has `new` bytes. Nobody else has a reference to those behind the end, at this
+        // address or at that of the readers' map: readers see what is in front of it, and there is one `GrowingEnd` for
+        // both maps, borrowed mutably here. `bytes` may not lie there for the same reason.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), growing.memory.as_mut_ptr().add(end), bytes.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), writable.0.as_mut_ptr().add(end), bytes.len());
         }
         growing.end.store(new, Ordering::Release);
         true
+    }
+
+    /// The memory that is written to, for as long as there is some.
+    pub(crate) fn writable(&self) -> Option<Arc<WritableMemory>> {
+        self.writable.clone()
+    }
+
+    /// Gives up the memory that is written to.
+    pub(crate) fn stop(&mut self) {
+        self.writable = None;
     }
 
     pub(crate) fn skip_to(&mut self, end: usize) {

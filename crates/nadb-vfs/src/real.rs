@@ -21,7 +21,7 @@ use memmap2::MmapOptions;
 
 use crate::appender::{Appender, Room};
 use crate::fs::{DirEntry, File, FileLock, Fs, LockError};
-use crate::mapping::{GrowingEnd, Mapping};
+use crate::mapping::{GrowingEnd, Mapping, WritableMemory};
 
 /// Longest owner text that is read back from a lock file: a foreign file under that name may be of any size.
 const OWNER_BYTES_MAX: usize = 4096;
@@ -47,8 +47,9 @@ struct RealRoom {
     file: Arc<fs::File>,
     mapping: Mapping,
     len: u64,
-    reserved: Mutex<u64>,
-    /// What `reserved` says, to be read without waiting.
+    /// What is reserved, and the memory that is to be made ready; none once nothing is appended any more.
+    reserved: Mutex<(u64, Option<Arc<WritableMemory>>)>,
+    /// How much is reserved, to be read without waiting.
     known: AtomicU64,
 }
 
@@ -63,6 +64,11 @@ impl Appender for RealAppender {
 
     fn skip_to(&mut self, end: u64) {
         self.end.skip_to(usize::try_from(end).unwrap_or(usize::MAX));
+    }
+
+    fn stop(&mut self) {
+        self.end.stop();
+        self.room.reserved.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
 
     fn mapping(&self) -> Option<Mapping> {
@@ -84,12 +90,13 @@ impl Room for RealRoom {
     }
 
     fn reserve(&self, upto: u64) -> io::Result<u64> {
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reserved, writable) = &mut *guard;
         let upto = upto.min(self.len);
-        if upto > *reserved {
+        if let Some(writable) = writable.as_ref().filter(|_| upto > *reserved) {
             allocate(&self.file, *reserved, upto - *reserved)?;
             if let (Ok(from), Ok(to)) = (usize::try_from(*reserved), usize::try_from(upto)) {
-                self.mapping.fault_in(from..to);
+                writable.fault_in(from..to);
             }
             *reserved = upto;
             self.known.store(upto, Ordering::Release);
@@ -215,9 +222,12 @@ impl File for RealFile {
             return Ok(None);
         }
         // A shared map may be longer than its file: the room is asked for before a page is touched.
-        let (mapping, end) = Mapping::growing(MmapOptions::new().len(bytes).map_raw(&*self.file)?, start);
+        let map = || MmapOptions::new().len(bytes).to_owned();
+        let (memory, writable) = (map().map_raw_read_only(&*self.file)?, map().map_raw(&*self.file)?);
+        let (mapping, end) = Mapping::growing(memory, writable, start);
+        let reserved = Mutex::new((from, end.writable()));
         let file = Arc::clone(&self.file);
-        let room = RealRoom { file, mapping, len, reserved: Mutex::new(from), known: AtomicU64::new(from) };
+        let room = RealRoom { file, mapping, len, reserved, known: AtomicU64::new(from) };
         Ok(Some(Box::new(RealAppender { end, room: Arc::new(room) })))
     }
 }

@@ -39,7 +39,7 @@ fn setup() -> Setup {
 fn disk(seed: u64) -> SimFs {
     let disk = SimFs::new(seed);
     // Through memory no append can fail: each way has its stories.
-    disk.set_appenders(seed % 2 == 0);
+    disk.set_appenders(seed.is_multiple_of(2));
     disk.create_dir_all(DIR.as_ref()).unwrap();
     disk.sync_dir("/db".as_ref()).unwrap();
     disk.sync_dir("/".as_ref()).unwrap();

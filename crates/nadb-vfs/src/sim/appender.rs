@@ -16,6 +16,7 @@ use crate::mapping::Mapping;
 #[derive(Debug)]
 pub(super) struct SimAppender {
     end: u64,
+    has_stopped: bool,
     room: Arc<SimRoom>,
 }
 
@@ -33,7 +34,7 @@ impl SimAppender {
     pub(super) fn new(disk: &Arc<Mutex<Disk>>, node: NodeId, path: PathBuf, from: u64, len: u64) -> Self {
         disk.lock().opened(node);
         let room = SimRoom { disk: Arc::clone(disk), node, path, len, reserved: Mutex::new(from) };
-        SimAppender { end: from, room: Arc::new(room) }
+        SimAppender { end: from, has_stopped: false, room: Arc::new(room) }
     }
 }
 
@@ -50,7 +51,7 @@ impl Appender for SimAppender {
 
     fn append(&mut self, bytes: &[u8]) -> bool {
         let end = self.end + bytes.len() as u64;
-        if end > self.room.reserved() {
+        if self.has_stopped || end > self.room.reserved() {
             return false;
         }
         let mut disk = self.room.disk.lock();
@@ -67,6 +68,10 @@ impl Appender for SimAppender {
 
     fn skip_to(&mut self, end: u64) {
         self.end = self.end.max(end);
+    }
+
+    fn stop(&mut self) {
+        self.has_stopped = true;
     }
 
     /// Tests read by calls, which can be counted and can fail.

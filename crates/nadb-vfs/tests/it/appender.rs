@@ -50,6 +50,11 @@ fn check_appends(file: &dyn File, mut appender: Box<dyn Appender>) {
     assert_eq!(bytes.len() as u64, LEN);
     assert!(bytes.starts_with(b"hello, www") && bytes[100..].starts_with(b"written!\0"));
     assert!(bytes[108..].iter().all(|byte| *byte == 0));
+    appender.stop();
+    assert!(!appender.append(b"x"), "nothing is appended any more");
+    appender.skip_to(120);
+    assert_eq!(appender.end(), 120);
+    assert!(appender.mapping().is_none_or(|mapping| mapping.bytes() == &bytes[..120]));
     drop(appender);
     assert_eq!(room.reserved(), LEN);
 }
