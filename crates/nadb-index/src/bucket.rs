@@ -63,27 +63,36 @@ impl Slot {
     }
 }
 
+/// Eight places, their control bytes before them: a search mostly ends within two neighbouring cache lines.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    controls: [u8; GROUP],
+    slots: [Slot; GROUP],
+}
+
+const EMPTY_GROUP: Group = Group { controls: [EMPTY; GROUP], slots: [VACANT; GROUP] };
+
+impl Group {
+    fn used(&self) -> impl Iterator<Item = (u8, &Slot)> {
+        self.controls.iter().copied().zip(&self.slots).filter(|(control, _)| control & 0x80 != 0)
+    }
+}
+
 /// A bucket: entries whose hashes have the same first bits.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    controls: Vec<[u8; GROUP]>,
-    slots: Vec<[Slot; GROUP]>,
+    groups: Vec<Group>,
     len: usize,
     deleted: usize,
 }
 
 impl Bucket {
     fn with_groups(groups: usize) -> Bucket {
-        Bucket {
-            controls: vec![[EMPTY; GROUP]; groups],
-            slots: vec![[VACANT; GROUP]; groups],
-            len: 0,
-            deleted: 0,
-        }
+        Bucket { groups: vec![EMPTY_GROUP; groups], len: 0, deleted: 0 }
     }
 
     pub(crate) fn groups(&self) -> usize {
-        self.controls.len()
+        self.groups.len()
     }
 
     /// Entries.
@@ -92,7 +101,7 @@ impl Bucket {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.controls.capacity() * GROUP + self.slots.capacity() * size_of::<[Slot; GROUP]>()
+        self.groups.capacity() * size_of::<Group>()
     }
 
     /// Whether nothing fits in any more without [`Bucket::grow`] or a split.
@@ -100,20 +109,14 @@ impl Bucket {
         self.len + self.deleted >= self.groups() * USED_MAX
     }
 
-    /// The first group in which an entry with this hash may stand.
-    fn home(&self, hash: u32) -> usize {
-        let spread = u64::from(hash.wrapping_mul(0x9E37_79B1));
-        usize::try_from((spread * self.groups() as u64) >> 32).unwrap_or_default()
-    }
-
     /// The groups in which an entry with this hash may stand, in the order in which they are tried.
     fn probe(&self, hash: u32) -> impl Iterator<Item = (usize, u64, &[Slot; GROUP])> {
         let groups = self.groups();
-        let first = self.home(hash);
+        let first = home(hash, groups);
         let in_order = (first..groups).chain(0..first);
         in_order.map_while(|group| {
-            let controls = self.controls.get(group)?;
-            Some((group, u64::from_le_bytes(*controls), self.slots.get(group)?))
+            let Group { controls, slots } = self.groups.get(group)?;
+            Some((group, u64::from_le_bytes(*controls), slots))
         })
     }
 
@@ -148,7 +151,7 @@ impl Bucket {
             (free != 0).then(|| (group, free.trailing_zeros() as usize / 8))
         });
         if let Some((group, place)) = free {
-            if self.controls.get(group).and_then(|controls| controls.get(place)) == Some(&DELETED) {
+            if self.groups.get(group).and_then(|group| group.controls.get(place)) == Some(&DELETED) {
                 self.deleted -= 1;
             }
             self.put(group, place, tag.control, Slot { hash: tag.hash, at });
@@ -157,11 +160,9 @@ impl Bucket {
     }
 
     fn put(&mut self, group: usize, place: usize, control: u8, slot: Slot) {
-        if let Some(controls) = self.controls.get_mut(group).and_then(|controls| controls.get_mut(place)) {
-            *controls = control;
-        }
-        if let Some(slots) = self.slots.get_mut(group).and_then(|slots| slots.get_mut(place)) {
-            *slots = slot;
+        let Some(Group { controls, slots }) = self.groups.get_mut(group) else { return };
+        if let (Some(controls), Some(slots)) = (controls.get_mut(place), slots.get_mut(place)) {
+            (*controls, *slots) = (control, slot);
         }
     }
 
@@ -176,7 +177,7 @@ impl Bucket {
     pub(crate) fn remove(&mut self, tag: Tag, old: Location) -> bool {
         let Some((group, place)) = self.position(tag, old) else { return false };
         // Where the group has an empty place, no search goes past it, so this place may be empty, too.
-        let ends_here = self.controls.get(group).is_some_and(|controls| controls.contains(&EMPTY));
+        let ends_here = self.groups.get(group).is_some_and(|group| group.controls.contains(&EMPTY));
         self.put(group, place, if ends_here { EMPTY } else { DELETED }, VACANT);
         self.deleted += usize::from(!ends_here);
         self.len -= 1;
@@ -185,9 +186,8 @@ impl Bucket {
 
     /// Every entry.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Tag, Location)> {
-        self.controls.iter().flatten().zip(self.slots.iter().flatten()).filter_map(|(&control, slot)| {
-            (control & 0x80 != 0).then_some((Tag { hash: slot.hash, control }, slot.at))
-        })
+        let used = self.groups.iter().flat_map(Group::used);
+        used.map(|(control, slot)| (Tag { hash: slot.hash, control }, slot.at))
     }
 
     /// Makes room: without what was deleted, and by three sixteenths larger where that is not enough.
@@ -206,11 +206,9 @@ impl Bucket {
             return self.packed().save(out);
         }
         out.extend_from_slice(&u32::try_from(self.groups()).unwrap_or(u32::MAX).to_le_bytes());
-        self.controls.iter().for_each(|controls| out.extend_from_slice(controls));
-        for (controls, slots) in self.controls.iter().zip(&self.slots) {
-            let used = controls.iter().zip(slots).filter(|(control, _)| **control & 0x80 != 0);
-            used.for_each(|(_, slot)| out.extend_from_slice(&slot.save()));
-        }
+        self.groups.iter().for_each(|group| out.extend_from_slice(&group.controls));
+        let used = self.groups.iter().flat_map(Group::used);
+        used.for_each(|(_, slot)| out.extend_from_slice(&slot.save()));
     }
 
     /// The same entries in as few groups as they need.
@@ -236,23 +234,23 @@ impl Bucket {
         }
         let (entries, _) = reader.take(len.checked_mul(SAVED_ENTRY)?)?.as_chunks::<SAVED_ENTRY>();
         let mut entries = entries.iter();
-        let mut bucket =
-            Bucket { controls: controls.to_vec(), slots: vec![[VACANT; GROUP]; groups], len, deleted };
+        let filled = controls.iter().map(|controls| Group { controls: *controls, ..EMPTY_GROUP });
+        let mut bucket = Bucket { groups: filled.collect(), len, deleted };
         let mut strayed = Vec::new();
-        let mut slots = std::mem::take(&mut bucket.slots);
-        for (group, (controls, slots)) in controls.iter().zip(&mut slots).enumerate() {
+        let mut filled = std::mem::take(&mut bucket.groups);
+        for (group, Group { controls, slots }) in filled.iter_mut().enumerate() {
             for (_, slot) in controls.iter().zip(slots).filter(|(control, _)| **control & 0x80 != 0) {
                 *slot = Slot::load(*entries.next()?);
                 if !accept(slot.hash, slot.at) {
                     return None;
                 }
-                let home = bucket.home(slot.hash);
+                let home = home(slot.hash, groups);
                 if home != group {
                     strayed.push((home, group));
                 }
             }
         }
-        bucket.slots = slots;
+        bucket.groups = filled;
         bucket.are_found(&strayed).then_some(bucket)
     }
 
@@ -265,8 +263,8 @@ impl Bucket {
         // For each group, how many before it end a search.
         let mut ends = vec![0usize];
         let mut count = 0;
-        for controls in &self.controls {
-            count += usize::from(controls.contains(&EMPTY));
+        for group in &self.groups {
+            count += usize::from(group.controls.contains(&EMPTY));
             ends.push(count);
         }
         let between = |from: usize, to: usize| Some(ends.get(to)? - ends.get(from)?);
@@ -300,6 +298,12 @@ impl Bucket {
         *self = without;
         with
     }
+}
+
+/// The first of so many groups in which an entry with this hash may stand.
+fn home(hash: u32, groups: usize) -> usize {
+    let spread = u64::from(hash.wrapping_mul(0x9E37_79B1));
+    usize::try_from((spread * groups as u64) >> 32).unwrap_or_default()
 }
 
 /// Groups in which so many entries stand well.
