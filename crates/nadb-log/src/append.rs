@@ -136,40 +136,53 @@ impl<P: Send> Log<P> {
                     tail.last_seq
                 )));
             }
-            let start = tail.offset;
-            let last_seq_before = tail.last_seq;
-            let place = FramePlace {
-                uid: &segment.uid,
-                offset: start,
-                first_seq: tail.next_seq,
-                durable_upto: self.durable_seq(),
-                time_ms: self.options.clock.now_ms(),
-            };
-            let pending_before = tail.pending.len();
-            let body_offset = body.place(&mut tail.pending, place);
-            let placed =
-                Placed { segment: segment.id, body_offset, first_seq: tail.next_seq, count: body.count() };
-            tail.grow(pending_before);
-            tail.last_seq = placed.last_seq();
-            tail.next_seq = tail.last_seq.next();
-            tail.is_marked = false;
-            if tail.spare.is_none() && u64::from(tail.offset) > self.options.segment_size / 2 {
-                self.is_spare_due.store(true, Ordering::Relaxed);
-            }
-            let ticket = tail.next_ticket;
-            tail.next_ticket += 1;
-            let is_in_file = self.append_in_memory(tail, &segment, ticket);
-            tail.queue.push_back(Queued {
-                ticket,
-                is_buffered,
-                start,
-                last_seq_before,
-                placed,
-                segment,
-                payload,
-            });
-            return Ok((ticket, placed, is_in_file));
+            return Ok(self.take_place(tail, segment, body, is_buffered, payload));
         }
+    }
+
+    /// The frame's place is at the end of the active segment, which has room for it. Gives its ticket, its place, and
+    /// whether the file has it already.
+    fn take_place(
+        &self,
+        tail: &mut Tail<P>,
+        segment: Arc<Segment>,
+        body: &FrameBody,
+        is_buffered: bool,
+        payload: P,
+    ) -> (u64, Placed, bool) {
+        let start = tail.offset;
+        let last_seq_before = tail.last_seq;
+        let place = FramePlace {
+            uid: &segment.uid,
+            offset: start,
+            first_seq: tail.next_seq,
+            durable_upto: self.durable_seq(),
+            time_ms: self.options.clock.now_ms(),
+        };
+        let pending_before = tail.pending.len();
+        let body_offset = body.place(&mut tail.pending, place);
+        let placed =
+            Placed { segment: segment.id, body_offset, first_seq: tail.next_seq, count: body.count() };
+        tail.grow(pending_before);
+        tail.last_seq = placed.last_seq();
+        tail.next_seq = tail.last_seq.next();
+        tail.is_marked = false;
+        if tail.spare.is_none() && u64::from(tail.offset) > self.options.segment_size / 2 {
+            self.is_spare_due.store(true, Ordering::Relaxed);
+        }
+        let ticket = tail.next_ticket;
+        tail.next_ticket += 1;
+        let is_in_file = self.append_in_memory(tail, &segment, ticket);
+        tail.queue.push_back(Queued {
+            ticket,
+            is_buffered,
+            start,
+            last_seq_before,
+            placed,
+            segment,
+            payload,
+        });
+        (ticket, placed, is_in_file)
     }
 
     /// Puts the frames that wait into the file through memory, where it has some, and nobody is writing frames before them;

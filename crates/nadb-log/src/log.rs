@@ -148,6 +148,40 @@ pub(crate) struct Tail<P> {
     pub(crate) is_marked: bool,
 }
 
+impl<P> Tail<P> {
+    /// The end of a log as opening found it.
+    fn new(
+        active: Option<Arc<Segment>>,
+        spare: Option<Arc<Segment>>,
+        dirty: bool,
+        last_seq: Seq,
+        next_seq: Seq,
+    ) -> Tail<P> {
+        let offset = active.as_ref().map_or(0, |active| active.in_file.load(Ordering::Acquire));
+        Tail {
+            active,
+            spare,
+            appender: None,
+            spare_appender: None,
+            rotating: false,
+            dirty,
+            offset,
+            last_seq,
+            next_seq,
+            pending: Vec::new(),
+            pending_at: offset,
+            writing: None,
+            queue: VecDeque::new(),
+            next_ticket: 1,
+            ticket_in_file: 0,
+            failures: Vec::new(),
+            seq_in_file: last_seq,
+            unsynced: Vec::new(),
+            is_marked: true,
+        }
+    }
+}
+
 /// The log of one open store. `P` is what a frame carries until it is published.
 pub struct Log<P> {
     pub(crate) fs: Arc<dyn Fs>,
@@ -224,33 +258,11 @@ impl<P: Send> Log<P> {
             checkpoint,
             report,
         } = opened;
-        let offset = active.as_ref().map_or(0, |active| active.in_file.load(Ordering::Acquire));
-        let tail = Tail {
-            active,
-            spare,
-            appender: None,
-            spare_appender: None,
-            rotating: false,
-            dirty: manifest.clean.is_none(),
-            offset,
-            last_seq,
-            next_seq,
-            pending: Vec::new(),
-            pending_at: offset,
-            writing: None,
-            queue: VecDeque::new(),
-            next_ticket: 1,
-            ticket_in_file: 0,
-            failures: Vec::new(),
-            seq_in_file: last_seq,
-            unsynced: Vec::new(),
-            is_marked: true,
-        };
         let log = Log {
             dir: dir.to_path_buf(),
             options,
             publisher,
-            tail: Mutex::new(tail),
+            tail: Mutex::new(Tail::new(active, spare, manifest.clean.is_none(), last_seq, next_seq)),
             flush: Mutex::new(()),
             publish: Mutex::new(()),
             sync: Mutex::new(()),
