@@ -2,18 +2,19 @@
 //! Class Flushed is `MDB_NOSYNC`: commits are written to the file and not synced. No `MDB_WRITEMAP`, which its documentation
 //! calls the less safe way.
 
+use std::ops::Bound;
 use std::path::Path;
 
 use anyhow::Result;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions};
 use nadb_benches::Key;
 
 use super::{Class, Engine, Setup};
 
 pub(super) struct Lmdb {
     env: Env,
-    db: Database<Bytes, Bytes>,
+    db: Database<'static, Bytes, Bytes>,
 }
 
 impl Lmdb {
@@ -28,9 +29,11 @@ impl Lmdb {
             }
             options.open(dir)?
         };
-        let mut write = env.write_txn()?;
-        let db = env.create_database(&mut write, None)?;
-        write.commit()?;
+        let db = env
+            .create_databases_and_commit(env.write_txn()?, |opener, write| {
+                opener.create_database::<Bytes, Bytes>(write, None).map(CommitOrAbort::<_, ()>::Commit)
+            })?
+            .unwrap_commit();
         Ok(Lmdb { env, db })
     }
 }
@@ -61,7 +64,7 @@ impl Engine for Lmdb {
 
     fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         let read = self.env.read_txn()?;
-        for row in self.db.range(&read, &(from..))?.take(limit) {
+        for row in self.db.range(&read, &(Bound::Included(from), Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             see(key, value);
         }

@@ -50,8 +50,8 @@ impl Engine for Nadb {
 
     fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         for entry in self.namespace.range(from..)?.take(limit) {
-            let (key, value) = entry?;
-            see(&key, &value);
+            let entry = entry?;
+            see(&entry.key, &entry.value);
         }
         Ok(())
     }
