@@ -109,48 +109,58 @@ impl Bucket {
         self.len + self.deleted >= self.groups() * USED_MAX
     }
 
-    /// The groups in which an entry with this hash may stand, in the order in which they are tried.
-    fn probe(&self, hash: u32) -> impl Iterator<Item = (usize, u64, &[Slot; GROUP])> {
-        let groups = self.groups();
-        let first = home(hash, groups);
-        let in_order = (first..groups).chain(0..first);
-        in_order.map_while(|group| {
-            let Group { controls, slots } = self.groups.get(group)?;
-            Some((group, u64::from_le_bytes(*controls), slots))
-        })
+    /// Shows the groups in which an entry with this hash may stand, in the order in which they are tried, until one is
+    /// enough. A plain loop: every read and every write goes through it.
+    fn probe(&self, hash: u32, mut is_enough: impl FnMut(usize, u64, &[Slot; GROUP]) -> bool) {
+        let mut at = home(hash, self.groups());
+        for _ in 0..self.groups() {
+            let Some(Group { controls, slots }) = self.groups.get(at) else { return };
+            if is_enough(at, u64::from_le_bytes(*controls), slots) {
+                return;
+            }
+            at = if at + 1 == self.groups() { 0 } else { at + 1 };
+        }
     }
 
-    /// The entries that `is_match` accepts among those with this tag: group, place in it, location.
-    fn matches(&self, tag: Tag) -> impl Iterator<Item = (usize, usize, Location)> {
-        let mut may_go_on = true;
-        let groups = self.probe(tag.hash).take_while(move |(_, controls, _)| {
-            let go_on = may_go_on;
-            may_go_on = !has_byte(*controls, EMPTY);
-            go_on
+    /// Shows the entries with this tag: group, place in it, location.
+    fn matches(&self, tag: Tag, mut found: impl FnMut(usize, usize, Location)) {
+        self.probe(tag.hash, |group, controls, slots| {
+            for place in bytes_equal(controls, tag.control) {
+                if let Some(slot) = slots.get(place).filter(|slot| slot.hash == tag.hash) {
+                    found(group, place, slot.at);
+                }
+            }
+            has_byte(controls, EMPTY)
         });
-        groups.flat_map(move |(group, controls, slots)| {
-            bytes_equal(controls, tag.control).filter_map(move |place| {
-                slots.get(place).filter(|slot| slot.hash == tag.hash).map(|slot| (group, place, slot.at))
-            })
-        })
     }
 
-    pub(crate) fn find(&self, tag: Tag) -> impl Iterator<Item = Location> {
-        self.matches(tag).map(|(_, _, at)| at)
+    /// Shows the locations of the entries with this tag.
+    pub(crate) fn find(&self, tag: Tag, mut found: impl FnMut(Location)) {
+        self.matches(tag, |_, _, at| found(at));
     }
 
     fn position(&self, tag: Tag, at: Location) -> Option<(usize, usize)> {
-        self.matches(tag).find(|found| found.2 == at).map(|(group, place, _)| (group, place))
+        let mut position = None;
+        self.matches(tag, |group, place, found| {
+            if found == at {
+                position = Some((group, place));
+            }
+        });
+        position
     }
 
     /// Adds an entry; the bucket is not full.
     pub(crate) fn insert(&mut self, tag: Tag, at: Location) {
-        let free = self.probe(tag.hash).find_map(|(group, controls, _)| {
+        let mut first_free = None;
+        self.probe(tag.hash, |group, controls, _| {
             // Neither an empty nor a deleted control byte has its highest bit set.
             let free = !controls & HIGH_BITS;
-            (free != 0).then(|| (group, free.trailing_zeros() as usize / 8))
+            if free != 0 {
+                first_free = Some((group, free.trailing_zeros() as usize / 8));
+            }
+            first_free.is_some()
         });
-        if let Some((group, place)) = free {
+        if let Some((group, place)) = first_free {
             if self.groups.get(group).and_then(|group| group.controls.get(place)) == Some(&DELETED) {
                 self.deleted -= 1;
             }
@@ -353,7 +363,7 @@ mod tests {
     fn a_bucket_without_groups_is_full_and_finds_nothing() {
         let bucket = Bucket::default();
         assert!(bucket.is_full());
-        assert_eq!(bucket.find(Tag { hash: 1, control: 0x81 }).count(), 0);
+        bucket.find(Tag { hash: 1, control: 0x81 }, |at| panic!("found {at:?}"));
         assert!(!bucket.can_split());
     }
 }

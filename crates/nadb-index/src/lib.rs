@@ -96,7 +96,9 @@ impl KeyIndex {
         let (shard, tag) = self.shard(hash);
         let shard = shard.read();
         let mut found = Candidates::new();
-        shard.bucket(tag.hash).into_iter().flat_map(|bucket| bucket.find(tag)).for_each(|at| found.push(at));
+        if let Some(bucket) = shard.bucket(tag.hash) {
+            bucket.find(tag, |at| found.push(at));
+        }
         found
     }
 

@@ -49,7 +49,7 @@ impl Engine for Rocks {
     fn set_batch(&self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
         let mut batch = WriteBatch::default();
         rows.iter().for_each(|(key, value)| batch.put(key, value));
-        Ok(self.db.write_opt(&batch, &self.write)?)
+        Ok(self.db.write_opt(batch, &self.write)?)
     }
 
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool> {
