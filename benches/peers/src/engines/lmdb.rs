@@ -64,7 +64,9 @@ impl Engine for Lmdb {
 
     fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         let read = self.env.read_txn()?;
-        for row in self.db.range(&read, &(Bound::Included(from), Bound::Unbounded))?.take(limit) {
+        // It has no empty key, and takes none.
+        let from = if from.is_empty() { Bound::Unbounded } else { Bound::Included(from) };
+        for row in self.db.range(&read, &(from, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             see(key, value);
         }
