@@ -466,7 +466,7 @@ impl<P: Send> Log<P> {
 
     fn close_in_order(&self) -> Result<()> {
         self.mark_end()?;
-        self.trim_active()?;
+        self.trim()?;
         let mut state = self.manifest.lock();
         let (dirty, last_seq) = {
             let tail = self.tail.lock();
@@ -483,18 +483,21 @@ impl<P: Send> Log<P> {
         Ok(())
     }
 
-    /// Cuts off what was reserved and not used: a store that is closed ends with its last frame.
-    fn trim_active(&self) -> Result<()> {
-        let active = {
+    /// Cuts off what was reserved and not used: a store that is closed ends with its last frame, and its spare has none.
+    fn trim(&self) -> Result<()> {
+        let reserved: Vec<Arc<Segment>> = {
             let mut tail = self.lock_tail();
-            tail.appender.take().and(tail.active.clone())
+            let active = tail.appender.take().and(tail.active.clone());
+            let spare = tail.spare_appender.take().and(tail.spare.clone());
+            active.into_iter().chain(spare).collect()
         };
-        let Some(active) = active else { return Ok(()) };
-        let io = |e| active.io("giving back reserved blocks", e);
-        if active.file.len().map_err(io)? > active.bytes() {
-            active.file.set_len(active.bytes()).map_err(io)?;
-            // DURABILITY: the length before the manifest that says how the log was closed.
-            active.file.sync_all().map_err(|e| self.set_poison(io(e)))?;
+        for segment in reserved {
+            let io = |e| segment.io("giving back reserved blocks", e);
+            if segment.file.len().map_err(io)? > segment.bytes() {
+                segment.file.set_len(segment.bytes()).map_err(io)?;
+                // DURABILITY: the length before the manifest that says how the log was closed.
+                segment.file.sync_all().map_err(|e| self.set_poison(io(e)))?;
+            }
         }
         Ok(())
     }

@@ -184,12 +184,20 @@ pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known:
     while u64::from(offset) < file_len {
         let bytes =
             window.bytes(u64::from(offset), FRAME_HEADER_MAX).map_err(|e| read_error(segment, offset, e))?;
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let mut zeros = leading_zeros(bytes);
+        if zeros == bytes.len() {
+            // Most likely blocks that were reserved, and there may be many.
+            let more =
+                window.bytes(u64::from(offset), 64 << 10).map_err(|e| read_error(segment, offset, e))?;
+            zeros = leading_zeros(more);
+        }
         // A frame whose checksum begins with zeros still has its kind in the fifth byte.
         if zeros > 4 {
             offset = offset.saturating_add(u32::try_from(zeros - 4).unwrap_or(1));
             continue;
         }
+        let bytes =
+            window.bytes(u64::from(offset), FRAME_HEADER_MAX).map_err(|e| read_error(segment, offset, e))?;
         if could_begin(bytes)
             && let Ok(header) = FrameHeader::decode(bytes)
             && header.durable_upto > highest
@@ -204,6 +212,10 @@ pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known:
         offset = offset.saturating_add(1);
     }
     Ok(highest)
+}
+
+fn leading_zeros(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| **byte == 0).count()
 }
 
 /// How many bytes behind `from` were written, for all that can be seen: up to the last one that is not zero. What follows was

@@ -65,8 +65,18 @@ impl<P: Send> Log<P> {
         if self.is_spare_due.load(Ordering::Relaxed) && !self.is_poisoned.load(Ordering::Acquire) {
             self.prepare_spare()?;
             self.is_spare_due.store(false, Ordering::Relaxed);
+            self.reserve_spare();
         }
         Ok(())
+    }
+
+    /// Reserves all blocks of the spare while others write to the active segment, so that no writer waits for them later.
+    /// Where that fails, writers reserve as they go.
+    fn reserve_spare(&self) {
+        let room = self.lock_tail().spare_appender.as_ref().map(|appender| appender.room());
+        if let Some(room) = room {
+            let _ = room.reserve(self.options.segment_size.min(room.limit()));
+        }
     }
 
     /// Whether [`Log::prepare_spare_if_due`] has something to do.
