@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nadb_core::{
     BackendSnapshot, Entry, Error, ErrorKind, ExpiryUpdate, Feature, Listing, Result, ScanRequest, Value,
@@ -19,6 +20,9 @@ type Everything = Vec<(String, Vec<Entry>)>;
 /// How often a reader looks, at least, and how many batches another thread writes meanwhile, at least.
 const ROUNDS: usize = 100;
 const BATCHES: usize = 30;
+
+/// How many batches that thread writes at a time.
+const BURST: usize = 10;
 
 /// The store as of now; `None` where the backend has no snapshots and says so.
 fn take(s: &Subject) -> Option<Arc<dyn BackendSnapshot>> {
@@ -347,8 +351,15 @@ pub(crate) fn a_snapshot_has_a_batch_whole_or_not_at_all(s: &mut Subject) {
             is_enough.store(*number > BATCHES, Ordering::SeqCst);
             !reader.is_finished()
         };
-        // Not without end: a scan that has to pass over all that was overwritten may fall behind a fast writer for ever.
-        let written = (1..50 * BATCHES).take_while(goes_on).try_for_each(write);
+        // In bursts, for a scan that has to pass over all that was overwritten falls behind a writer that never rests; and to
+        // the reader's end, for else a fast one is done before the reader begins.
+        let paced = |number: usize| {
+            if number % BURST == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            write(number)
+        };
+        let written = (1..).take_while(goes_on).try_for_each(paced);
         is_enough.store(true, Ordering::SeqCst);
         reader.join().unwrap();
         written.unwrap();

@@ -19,7 +19,7 @@ use crate::segment::{SEGMENT_HEADER, Segment};
 /// Larger frames are written by calls: one copy into the page cache costs less than as many page faults.
 const IN_MEMORY_MAX: usize = 4 << 10;
 /// Blocks are reserved in steps that grow with the segment, between these bounds.
-const ROOM_STEP: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 20);
+const ROOM_STEP: std::ops::RangeInclusive<u64> = (64 << 10)..=(256 << 10);
 
 /// What a footer may have at least, beyond half a segment.
 const FOOTER_ROOM: u64 = 64 << 10;

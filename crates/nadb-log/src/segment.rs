@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, Location, Ordinal, Result, SegmentId, SegmentUid, Seq, StoreId};
-use nadb_vfs::{Appender, File, Mapping};
+use nadb_vfs::{Appender, File, Mapping, Room};
 use parking_lot::Mutex;
 
 use crate::bytes::Reader;
@@ -146,6 +146,11 @@ impl Segment {
     /// Nothing is appended any more; the footer that comes is read through the same mapping.
     pub(crate) fn keep_appender(&self, appender: Option<Box<dyn Appender>>) {
         *self.appender.lock() = appender;
+    }
+
+    /// Its room, while it still has the memory through which it was appended to.
+    pub(crate) fn kept_room(&self) -> Option<Arc<dyn Room>> {
+        self.appender.lock().as_ref().map(|appender| appender.room())
     }
 
     /// Gives up the memory through which it was appended to.

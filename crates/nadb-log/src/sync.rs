@@ -53,16 +53,23 @@ impl<P: Send> Log<P> {
         }
         // DURABILITY: what will count as durable is fixed before the first sync call: frames that come while the files are
         // being synced may or may not be caught by it.
-        let (upto, full, active) = {
+        let (upto, full, active, room) = {
             let tail = self.lock_tail();
-            (tail.seq_in_file, tail.unsynced.clone(), tail.active.clone())
+            let room = tail.appender.as_ref().map(|appender| appender.room());
+            (tail.seq_in_file, tail.unsynced.clone(), tail.active.clone(), room)
         };
+        if let Some((room, active)) = room.zip(active.as_ref()) {
+            room.settle(active.bytes());
+        }
         let mut files: Vec<_> = full.iter().cloned().chain(active).collect();
         if !guard::on("sync.every_file") {
             files = files.pop().into_iter().collect();
         }
         // DURABILITY: oldest first, or a power cut between two syncs could keep a later file without an earlier one.
         for segment in &files {
+            if let Some(room) = segment.kept_room() {
+                room.settle(segment.bytes());
+            }
             self.sync_file(segment)?;
         }
         let mut tail = self.lock_tail();

@@ -17,6 +17,10 @@ use memmap2::{Mmap, MmapRaw};
 /// How many counts share the pins of one mapping. More threads than this share counts, which is slow, never wrong.
 const STRIPES: usize = 16;
 
+/// Bytes that the system is advised about at a time.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const ADVICE_STEP: usize = 256 << 10;
+
 /// The first bytes of a file, readable without a call to the system.
 ///
 /// A clone is another handle to the same bytes. A mapping needs no open file and no name: it outlives both. The memory
@@ -73,12 +77,42 @@ impl WritableMemory {
     /// Makes pages ready to be written to. Where the system cannot do that, the first write to each does it.
     pub(crate) fn fault_in(&self, range: Range<usize>) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if range.end <= self.0.len() {
+        for step in self.steps(range) {
             // Older systems do not know the advice.
-            let _ = self.0.advise_range(memmap2::Advice::PopulateWrite, range.start, range.len());
+            let _ = self.0.advise_range(memmap2::Advice::PopulateWrite, step.start, step.len());
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = range;
+    }
+
+    /// The reverse, for pages that are not written to any more.
+    pub(crate) fn settle(&self, range: Range<usize>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        for step in self.steps(range) {
+            self.settle_step(&step);
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = range;
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[expect(
+        unsafe_code,
+        reason = "of memory that is private to a process, this advice would lose what was written"
+    )]
+    fn settle_step(&self, step: &Range<usize>) {
+        // SAFETY: the map is shared, so the pages are the file's own and keep what was written to them: only this process's
+        // way to them goes, and comes back with the next access. Nobody has a reference into this map.
+        let _ = unsafe {
+            self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, step.start, step.len())
+        };
+    }
+
+    /// While the system works on a range, threads that need more memory wait for it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn steps(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let end = range.end.min(self.0.len());
+        (range.start..end).step_by(ADVICE_STEP).map(move |start| start..end.min(start + ADVICE_STEP))
     }
 }
 

@@ -26,6 +26,9 @@ use crate::mapping::{GrowingEnd, Mapping, WritableMemory};
 /// Longest owner text that is read back from a lock file: a foreign file under that name may be of any size.
 const OWNER_BYTES_MAX: usize = 4096;
 
+/// Memory of an appender is settled in steps of so many bytes.
+const SETTLED_STEP: u64 = 64 << 10;
+
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -49,6 +52,8 @@ struct RealRoom {
     len: u64,
     /// What is reserved, and the memory that is to be made ready; none once nothing is appended any more.
     reserved: Mutex<(u64, Option<Arc<WritableMemory>>)>,
+    /// How far it has been settled.
+    settled: AtomicU64,
     /// How much is reserved, to be read without waiting.
     known: AtomicU64,
 }
@@ -67,6 +72,8 @@ impl Appender for RealAppender {
     }
 
     fn stop(&mut self) {
+        // The system would give it up in one go, and everybody who needs memory would wait.
+        self.room.settle(self.room.len);
         self.end.stop();
         self.room.reserved.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
@@ -102,6 +109,18 @@ impl Room for RealRoom {
             self.known.store(upto, Ordering::Release);
         }
         Ok(*reserved)
+    }
+
+    fn settle(&self, upto: u64) {
+        // Whole pages, of any size that a system has; and so many at a time that it is worth a call.
+        let upto = upto.min(self.len) / SETTLED_STEP * SETTLED_STEP;
+        let from = self.settled.fetch_max(upto, Ordering::Relaxed);
+        // Not under the lock: who reserves would wait.
+        let writable = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        if let (Some(writable), Ok(from), Ok(upto)) = (writable, usize::try_from(from), usize::try_from(upto))
+        {
+            writable.settle(from..upto);
+        }
     }
 }
 
@@ -227,7 +246,8 @@ impl File for RealFile {
         let (mapping, end) = Mapping::growing(memory, writable, start);
         let reserved = Mutex::new((from, end.writable()));
         let file = Arc::clone(&self.file);
-        let room = RealRoom { file, mapping, len, reserved, known: AtomicU64::new(from) };
+        let (settled, known) = (AtomicU64::new(0), AtomicU64::new(from));
+        let room = RealRoom { file, mapping, len, reserved, settled, known };
         Ok(Some(Box::new(RealAppender { end, room: Arc::new(room) })))
     }
 }

@@ -73,6 +73,29 @@ fn appended_bytes_are_in_the_file() {
 }
 
 #[test]
+fn settling_changes_no_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some((file, mut appender)) = real(dir.path()) else { return };
+    let room = appender.room();
+    room.reserve(LEN).unwrap();
+    let written: Vec<u8> = (0..LEN).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    for (number, piece) in written.chunks(1000).enumerate() {
+        assert!(appender.append(piece));
+        if number % 20 == 0 {
+            room.settle(appender.end());
+            file.sync_data().unwrap();
+        }
+    }
+    room.settle(LEN * 2);
+    room.settle(0);
+    assert_eq!(content(&*file), written);
+    assert_eq!(appender.mapping().unwrap().bytes(), written);
+    appender.stop();
+    room.settle(LEN);
+    assert_eq!(content(&*file), written);
+}
+
+#[test]
 fn a_mapping_follows_the_end_and_outlives_the_appender() {
     let dir = tempfile::tempdir().unwrap();
     let Some((file, mut appender)) = real(dir.path()) else { return };
