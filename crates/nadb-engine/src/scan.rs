@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{Entry, Listing, Location, NamespaceId, Result};
-use nadb_log::{Direction, Merge, Rows, RowsCursor};
+use nadb_log::{Direction, Merge, RowPlace, Rows, RowsCursor};
 
 use crate::engine::Shared;
 use crate::view::View;
@@ -112,17 +112,23 @@ impl Rowed {
                 }
                 _ => return Ok(None),
             }
-            let found = match (view.slots.get(*row.source), self.rows.get(*row.source)) {
-                (Some(slot), Some(rows)) if slot.has(rows, row.ordinal, view.watermark)? => {
-                    let place = rows.place(row.ordinal)?;
-                    let at = Location { segment: slot.segment.id(), offset: place.offset, len: place.len };
-                    let is_expired = place.expires_ms.is_some_and(|expires_ms| expires_ms <= view.now_ms);
+            let (slot, rows) = (view.slots.get(*row.source), self.rows.get(*row.source));
+            let shown = match slot.zip(rows) {
+                Some((slot, rows)) if slot.has(rows, row.ordinal, view.watermark)? => Some(slot),
+                _ => None,
+            };
+            let found = match shown {
+                Some(slot) => {
+                    let key = row.key.to_vec();
+                    let RowPlace { offset, len, expires_ms } = self.merge.place()?;
+                    let at = Location { segment: slot.segment.id(), offset, len };
+                    let is_expired = expires_ms.is_some_and(|expires_ms| expires_ms <= view.now_ms);
                     if fetch && !is_expired {
                         slot.segment.prefetch(at);
                     }
-                    (!is_expired).then(|| (row.key.to_vec(), at))
+                    (!is_expired).then_some((key, at))
                 }
-                _ => None,
+                None => None,
             };
             self.merge.advance()?;
             if found.is_some() {

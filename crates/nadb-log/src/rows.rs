@@ -48,6 +48,13 @@ impl RowCursor for RowsCursor {
         }
     }
 
+    fn place(&mut self) -> Result<RowPlace> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.place(),
+            RowsCursor::Footer(cursor) => cursor.place(),
+        }
+    }
+
     fn next(&mut self) -> Result<()> {
         match self {
             RowsCursor::Run(cursor) => cursor.next(),
@@ -112,21 +119,6 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => memtable.meta(ordinal).ok_or_else(|| missing(ordinal)),
             Rows::Footer(footer) => footer.meta(ordinal),
-        }
-    }
-
-    /// Where the record of a row stands, and until when it is visible; cheaper than [`Rows::meta`].
-    ///
-    /// # Errors
-    /// As [`Rows::meta`].
-    pub fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
-        match self {
-            Rows::Memtable(memtable) => {
-                let RowMeta { offset, len, expires_ms, .. } =
-                    memtable.meta(ordinal).ok_or_else(|| missing(ordinal))?;
-                Ok(RowPlace { offset, len, expires_ms })
-            }
-            Rows::Footer(footer) => footer.place(ordinal),
         }
     }
 
