@@ -246,8 +246,10 @@ fn read_modes_change_no_answer() {
     });
 }
 
+/// Without checkpoints: what these stories are about, a checkpoint would keep from happening.
 fn open(disk: &SimFs) -> Runner {
-    let mut runner = Runner::new(Arc::new(disk.clone()), Setup::default(), 1, Model::default());
+    let setup = Setup { checkpoint_rows: u64::MAX, ..Setup::default() };
+    let mut runner = Runner::new(Arc::new(disk.clone()), setup, 1, Model::default());
     runner.open().unwrap();
     runner
 }
