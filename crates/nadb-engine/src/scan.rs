@@ -1,12 +1,13 @@
 //! Scans: the live records of a key range as of a view's moment, in key order, from either end. The rows of all segments are
 //! merged; a record is read when it is asked for, and for keys alone never.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{Entry, Listing, Location, NamespaceId, Result};
-use nadb_log::{Direction, Merge, Rows, RowsCursor};
+use nadb_log::{Direction, Merge, RowPlace, Rows, RowsCursor};
 
 use crate::engine::Shared;
 use crate::view::View;
@@ -30,11 +31,22 @@ impl Shared {
     }
 }
 
+/// Rows that are looked up ahead of the one that is given: by then the processor has fetched their records. Few at first, for
+/// many a scan ends after a few rows.
+const AHEAD_MAX: usize = 32;
+
+/// A row that the view shows.
+type Found = (Vec<u8>, Location);
+
 /// A merge of all segments' rows; each source is known by its place in the view's list.
 struct Rowed {
     direction: Direction,
     rows: Vec<Rows>,
     merge: Merge<RowsCursor, usize>,
+    /// Found already, to be given next; at its end what ended the search.
+    ahead: VecDeque<Result<Option<Found>>>,
+    /// How many are looked up at a time.
+    depth: usize,
 }
 
 impl Rowed {
@@ -47,16 +59,46 @@ impl Rowed {
             let cursors = rows.cursors(namespace, &key, direction)?;
             sources.extend(cursors.into_iter().map(|cursor| (cursor, at)));
         }
-        Ok(Rowed { direction, merge: Merge::new(sources, direction), rows })
+        let merge = Merge::new(sources, direction);
+        Ok(Rowed { direction, merge, rows, ahead: VecDeque::new(), depth: 1 })
     }
 
-    /// The next row that the view shows, and goes on behind it; `None` at the end of the range.
+    /// The next row that the view shows, and goes on behind it; `None` at the end of the range, which may have moved since
+    /// the row was looked up. Their records are going to be read if `fetch` says so.
     fn next(
         &mut self,
         view: &View,
         namespace: NamespaceId,
         range: &KeyRange,
-    ) -> Result<Option<(Vec<u8>, Location)>> {
+        fetch: bool,
+    ) -> Result<Option<Found>> {
+        if self.ahead.is_empty() {
+            self.look_ahead(view, namespace, range, fetch);
+        }
+        let found = self.ahead.pop_front().transpose()?.flatten();
+        Ok(found.filter(|(key, _)| side(range, key) == Side::Inside))
+    }
+
+    fn look_ahead(&mut self, view: &View, namespace: NamespaceId, range: &KeyRange, fetch: bool) {
+        for _ in 0..self.depth {
+            let found = self.look_up(view, namespace, range, fetch);
+            let goes_on = matches!(found, Ok(Some(_)));
+            self.ahead.push_back(found);
+            if !goes_on {
+                break;
+            }
+        }
+        self.depth = (self.depth * 2).min(AHEAD_MAX);
+    }
+
+    /// The next row of the merge that the view shows.
+    fn look_up(
+        &mut self,
+        view: &View,
+        namespace: NamespaceId,
+        range: &KeyRange,
+        fetch: bool,
+    ) -> Result<Option<Found>> {
         while let Some(row) = self.merge.current() {
             if row.namespace != namespace {
                 return Ok(None);
@@ -70,14 +112,23 @@ impl Rowed {
                 }
                 _ => return Ok(None),
             }
-            let found = match (view.slots.get(*row.source), self.rows.get(*row.source)) {
-                (Some(slot), Some(rows)) if slot.has(rows, row.ordinal, view.watermark)? => {
-                    let meta = rows.meta(row.ordinal)?;
-                    let at = Location { segment: slot.segment.id(), offset: meta.offset, len: meta.len };
-                    let is_expired = meta.expires_ms.is_some_and(|expires_ms| expires_ms <= view.now_ms);
-                    (!is_expired).then(|| (row.key.to_vec(), at))
-                }
+            let (slot, rows) = (view.slots.get(*row.source), self.rows.get(*row.source));
+            let shown = match slot.zip(rows) {
+                Some((slot, rows)) if slot.has(rows, row.ordinal, view.watermark)? => Some(slot),
                 _ => None,
+            };
+            let found = match shown {
+                Some(slot) => {
+                    let key = row.key.to_vec();
+                    let RowPlace { offset, len, expires_ms } = self.merge.place()?;
+                    let at = Location { segment: slot.segment.id(), offset, len };
+                    let is_expired = expires_ms.is_some_and(|expires_ms| expires_ms <= view.now_ms);
+                    if fetch && !is_expired {
+                        slot.segment.prefetch(at);
+                    }
+                    (!is_expired).then_some((key, at))
+                }
+                None => None,
             };
             self.merge.advance()?;
             if found.is_some() {
@@ -153,8 +204,8 @@ impl std::fmt::Debug for Scan {
 }
 
 impl Scan {
-    /// The next key and the place of its record, from one end.
-    fn step(&mut self, direction: Direction) -> Result<Option<(Vec<u8>, Location)>> {
+    /// The place of the next record, from one end, whose key is then where the rest of the range begins or ends.
+    fn step(&mut self, direction: Direction, fetch: bool) -> Result<Option<Location>> {
         // First: a scan that ended in an error, as one does when the store is closed, has an end.
         let Some(namespace) = self.namespace else { return Ok(None) };
         self.shared.check_open_to_read()?;
@@ -166,19 +217,21 @@ impl Scan {
             Some(rowed) => rowed,
             None => rowed.insert(Rowed::new(&self.view, namespace, &self.range, direction)?),
         };
-        let found = rowed.next(&self.view, namespace, &self.range)?;
-        match (&found, direction) {
-            (Some((key, _)), Direction::Forward) => self.range.0 = Bound::Excluded(key.clone()),
-            (Some((key, _)), Direction::Backward) => self.range.1 = Bound::Excluded(key.clone()),
+        let Some((key, at)) = rowed.next(&self.view, namespace, &self.range, fetch)? else {
             // Nothing is left: no end need look again.
-            (None, _) => self.namespace = None,
+            self.namespace = None;
+            return Ok(None);
+        };
+        match direction {
+            Direction::Forward => self.range.0 = Bound::Excluded(key),
+            Direction::Backward => self.range.1 = Bound::Excluded(key),
         }
-        Ok(found)
+        Ok(Some(at))
     }
 
     /// After an error the scan is over: what comes behind it is not known to be whole.
-    fn step_or_end(&mut self, direction: Direction) -> Option<Result<(Vec<u8>, Location)>> {
-        let step = self.step(direction);
+    fn step_or_end(&mut self, direction: Direction, fetch: bool) -> Option<Result<Location>> {
+        let step = self.step(direction, fetch);
         if step.is_err() {
             self.namespace = None;
         }
@@ -186,10 +239,22 @@ impl Scan {
     }
 
     fn entry(&mut self, direction: Direction) -> Option<Result<Entry>> {
-        let step = self.step_or_end(direction)?;
-        Some(step.and_then(|(_, at)| {
+        let step = self.step_or_end(direction, true)?;
+        Some(step.and_then(|at| {
             let buf = self.shared.read(at)?;
             self.shared.entry(&(at, buf))
+        }))
+    }
+
+    fn key(&mut self, direction: Direction) -> Option<Result<Vec<u8>>> {
+        let step = self.step_or_end(direction, false)?;
+        let last = match direction {
+            Direction::Forward => &self.range.0,
+            Direction::Backward => &self.range.1,
+        };
+        Some(step.map(|_| match last {
+            Bound::Excluded(key) | Bound::Included(key) => key.clone(),
+            Bound::Unbounded => Vec::new(),
         }))
     }
 }
@@ -210,13 +275,11 @@ impl DoubleEndedIterator for Scan {
 
 impl Listing for Scan {
     fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
-        let step = self.step_or_end(Direction::Forward)?;
-        Some(step.map(|(key, _)| key))
+        self.key(Direction::Forward)
     }
 
     fn next_key_back(&mut self) -> Option<Result<Vec<u8>>> {
-        let step = self.step_or_end(Direction::Backward)?;
-        Some(step.map(|(key, _)| key))
+        self.key(Direction::Backward)
     }
 }
 

@@ -69,8 +69,16 @@ impl Slot {
 
     /// Whether a view at this watermark has the row, expired or not.
     pub(crate) fn has(&self, rows: &Rows, ordinal: Ordinal, watermark: Seq) -> Result<bool> {
-        let is_of_then = rows.seq(ordinal)? <= watermark || !guard::on("view.later_rows_hidden");
+        let is_of_then = self.is_wholly_upto(watermark)
+            || rows.seq(ordinal)? <= watermark
+            || !guard::on("view.later_rows_hidden");
         Ok(is_of_then && self.live.is_live_at(ordinal, watermark))
+    }
+
+    /// Whether no row has a number above the watermark: so of every segment but the last ones of a view, and of all of them while
+    /// nobody writes. A segment counts a record before its row can be seen.
+    fn is_wholly_upto(&self, watermark: Seq) -> bool {
+        self.segment.seq_range().is_some_and(|(_, last)| last <= watermark)
     }
 
     /// The place of a row's record.

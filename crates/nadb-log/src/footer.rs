@@ -33,7 +33,7 @@ pub(crate) use layout::BEHIND_CHECKSUM;
 pub use layout::{FOOTER_TRAILER, footer_bytes};
 
 use crate::record::RECORD_BYTES_MIN;
-use crate::row::{RowMeta, SystemRow};
+use crate::row::{RowMeta, RowPlace, SystemRow};
 use blocks::{Blocks, Section};
 use column::Column;
 use keys::Keys;
@@ -98,6 +98,14 @@ impl Footer {
     /// `Corruption`, also for an ordinal that the footer does not have.
     pub fn meta(&self, ordinal: Ordinal) -> Result<RowMeta> {
         self.rows.meta(&self.blocks, ordinal)
+    }
+
+    /// Where the record of a row stands, and until when it is visible; cheaper than [`Footer::meta`].
+    ///
+    /// # Errors
+    /// As [`Footer::meta`].
+    pub fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
+        self.rows.place(&self.blocks, ordinal)
     }
 
     /// The sequence number of a row; cheaper than [`Footer::meta`].

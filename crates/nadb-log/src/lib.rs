@@ -61,7 +61,7 @@ pub use repair::{
     RepairOptions, RepairOutcome, RepairReport, repair,
 };
 pub use replay::ScanCounts;
-pub use row::{Row, RowCursor, RowMeta, SystemRow};
+pub use row::{Row, RowCursor, RowMeta, RowPlace, SystemRow};
 pub use rows::{Rows, RowsCursor};
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 

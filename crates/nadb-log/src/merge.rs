@@ -3,9 +3,9 @@
 
 use std::cmp::Ordering;
 
-use nadb_core::{NamespaceId, Ordinal, Result};
+use nadb_core::{Error, ErrorKind, NamespaceId, Ordinal, Result};
 
-use crate::row::RowCursor;
+use crate::row::{RowCursor, RowPlace};
 
 /// Which way a merge goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,18 @@ impl<C: RowCursor, T> Merge<C, T> {
         Some(Merged { namespace, key, ordinal: cursor.ordinal(), source })
     }
 
+    /// Where the record of the current row stands.
+    ///
+    /// # Errors
+    /// As [`RowCursor::place`].
+    pub fn place(&mut self) -> Result<RowPlace> {
+        let top = self.heap.first().copied().unwrap_or(usize::MAX);
+        match self.sources.get_mut(top) {
+            Some((cursor, _)) => cursor.place(),
+            None => Err(Error::new(ErrorKind::Corruption, "the merge is at its end")),
+        }
+    }
+
     /// Goes on to the next row.
     ///
     /// # Errors
@@ -128,6 +140,9 @@ mod tests {
         fn ordinal(&self) -> Ordinal {
             Ordinal(u32::try_from(self.1).unwrap().wrapping_sub(1))
         }
+        fn place(&mut self) -> Result<RowPlace> {
+            Ok(RowPlace { offset: self.ordinal().0, ..RowPlace::default() })
+        }
         fn next(&mut self) -> Result<()> {
             self.1 = (self.1 + 1).min(self.0.len() + 1);
             Ok(())
@@ -152,9 +167,12 @@ mod tests {
                 let mut found = Vec::new();
                 while let Some(row) = merge.current() {
                     prop_assert_eq!(row.key, &sources[*row.source][row.ordinal.0 as usize][..]);
+                    let ordinal = row.ordinal;
                     found.push(row.key.to_vec());
+                    prop_assert_eq!(merge.place().unwrap().offset, ordinal.0);
                     merge.advance().unwrap();
                 }
+                prop_assert!(merge.place().is_err());
                 let mut expected = sources.concat();
                 expected.sort();
                 if direction == Direction::Backward {

@@ -30,6 +30,17 @@ pub struct RowMeta {
     pub blob: Option<BlobId>,
 }
 
+/// What a listing needs of a row to find its record, or to pass over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowPlace {
+    /// Where the record begins in the segment's file.
+    pub offset: u32,
+    /// Bytes of the record.
+    pub len: u32,
+    /// Expiry, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
 /// A key record as memtable and footer have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row<'a> {
@@ -120,6 +131,12 @@ pub trait RowCursor {
 
     /// The ordinal of the row under the cursor; where there is none, any number.
     fn ordinal(&self) -> Ordinal;
+
+    /// Where the record of the row under the cursor stands.
+    ///
+    /// # Errors
+    /// `Corruption`, also where there is no row.
+    fn place(&mut self) -> Result<RowPlace>;
 
     /// Moves to the next row in key order; from before the first to the first.
     ///

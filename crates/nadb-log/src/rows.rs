@@ -8,7 +8,7 @@ use crate::footer::{Footer, FooterCursor};
 use crate::memtable::{Memtable, Run, RunCursor};
 use crate::merge::Direction;
 use crate::replay::{ScanCounts, replay_again};
-use crate::row::{Row, RowCursor, RowMeta, SystemRow};
+use crate::row::{Row, RowCursor, RowMeta, RowPlace, SystemRow};
 use crate::segment::Segment;
 
 /// The rows of one segment.
@@ -45,6 +45,13 @@ impl RowCursor for RowsCursor {
         match self {
             RowsCursor::Run(cursor) => cursor.ordinal(),
             RowsCursor::Footer(cursor) => cursor.ordinal(),
+        }
+    }
+
+    fn place(&mut self) -> Result<RowPlace> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.place(),
+            RowsCursor::Footer(cursor) => cursor.place(),
         }
     }
 

@@ -239,7 +239,7 @@ impl Segment {
         u64::from(self.in_file.load(Ordering::Acquire))
     }
 
-    /// Its first and last sequence number, `None` while it has no record.
+    /// Its first and last sequence number, `None` while it has no record. No row that can be seen has a higher one.
     #[must_use]
     pub fn seq_range(&self) -> Option<(Seq, Seq)> {
         let first = self.first_seq.load(Ordering::Acquire);
@@ -292,6 +292,13 @@ impl Segment {
         let mapping = self.mapping.get().or_else(|| self.growing.get())?;
         let bytes = mapping.slice(range)?;
         self.verify(bytes, at).ok()
+    }
+
+    /// Begins to fetch a record that is going to be read, where the segment is mapped.
+    pub fn prefetch(&self, at: Location) {
+        if let Some(mapping) = self.mapping.get().or_else(|| self.growing.get()) {
+            mapping.prefetch(at.offset as usize..at.offset as usize + at.len as usize);
+        }
     }
 
     fn read_once(&self, at: Location) -> Result<RecordBuf> {

@@ -10,7 +10,7 @@ use super::blocks::{Blocks, Section};
 use super::column::{Base, Column, encode_column, unzigzag, zigzag};
 use super::layout::{Layout, NewSection, id};
 use crate::record::{RECORD_BYTES_MIN, RecordKind};
-use crate::row::RowMeta;
+use crate::row::{RowMeta, RowPlace};
 use crate::segment::SEGMENT_HEADER;
 
 /// Times have 48 bits on a record.
@@ -156,6 +156,25 @@ impl Rows {
         };
         check_row(&row, blocks.at()).map_err(bad)?;
         Ok(row)
+    }
+
+    /// The part of [`Rows::meta`] that says where the record stands, checked as there.
+    pub(super) fn place(&self, blocks: &Blocks, ordinal: Ordinal) -> Result<RowPlace> {
+        let narrow = |column: Column, what| {
+            u32::try_from(column.value(blocks, ordinal.0)?).map_err(|_| self.bad(blocks, ordinal, what))
+        };
+        let (offset, len) = (narrow(self.offsets, "offset")?, narrow(self.lengths, "length")?);
+        if offset.checked_add(len).is_none_or(|end| end > blocks.at()) {
+            return Err(self.bad(blocks, ordinal, "place"));
+        }
+        let expires_ms = match self.expiries {
+            None => None,
+            Some(column) => match column.value(blocks, ordinal.0)?.checked_sub(1) {
+                None => None,
+                Some(number) => Some(back(number, self.updated.value(blocks, ordinal.0)?)),
+            },
+        };
+        Ok(RowPlace { offset, len, expires_ms })
     }
 
     #[inline]

@@ -52,12 +52,16 @@ fn assert_same(footer: &Arc<Footer>, model: &Model) {
 }
 
 /// The row under a cursor, as the model knows it.
-fn assert_at(cursor: &FooterCursor, model: &Model, place: usize) {
+fn assert_at(cursor: &mut FooterCursor, model: &Model, place: usize) {
     let ordinal = place.checked_sub(1).and_then(|rank| model.order.get(rank)).copied();
     assert_eq!(cursor.key(), ordinal.map(|ordinal| model.key(ordinal)));
     assert_eq!(cursor.rank().map(|rank| rank.0 as usize + 1), ordinal.map(|_| place));
     if let Some(ordinal) = ordinal {
         assert_eq!(cursor.ordinal(), ordinal);
+        let RowMeta { offset, len, expires_ms, .. } = model.metas[ordinal.0 as usize];
+        assert_eq!(cursor.place().unwrap(), RowPlace { offset, len, expires_ms });
+    } else {
+        assert_eq!(cursor.place().unwrap_err().kind(), ErrorKind::Corruption);
     }
 }
 
@@ -66,20 +70,20 @@ fn assert_walks(footer: &Arc<Footer>, model: &Model) {
     let rows = model.order.len();
     let mut cursor = footer.cursor(Rank(0)).unwrap();
     for place in 1..=rows {
-        assert_at(&cursor, model, place);
+        assert_at(&mut cursor, model, place);
         cursor.next().unwrap();
     }
-    assert_at(&cursor, model, rows + 1);
+    assert_at(&mut cursor, model, rows + 1);
     cursor.next().unwrap();
-    assert_at(&cursor, model, rows + 1);
+    assert_at(&mut cursor, model, rows + 1);
     for place in (0..=rows).rev() {
         cursor.previous().unwrap();
-        assert_at(&cursor, model, place);
+        assert_at(&mut cursor, model, place);
     }
     cursor.previous().unwrap();
-    assert_at(&cursor, model, 0);
+    assert_at(&mut cursor, model, 0);
     cursor.next().unwrap();
-    assert_at(&cursor, model, 1.min(rows + 1));
+    assert_at(&mut cursor, model, 1.min(rows + 1));
 }
 
 proptest! {
@@ -105,11 +109,11 @@ proptest! {
         prop_assert_eq!(footer.seek(namespace, &key).unwrap(), model.seek(namespace, &key));
         let (mut cursor, rows) = (footer.cursor(Rank(from)).unwrap(), model.order.len());
         let mut place = (from as usize).min(rows) + 1;
-        assert_at(&cursor, &model, place);
+        assert_at(&mut cursor, &model, place);
         for up in steps {
             if up { cursor.next() } else { cursor.previous() }.unwrap();
             place = if up { (place + 1).min(rows + 1) } else { place.saturating_sub(1) };
-            assert_at(&cursor, &model, place);
+            assert_at(&mut cursor, &model, place);
         }
     }
 

@@ -9,11 +9,11 @@ use std::hint::black_box;
 use std::mem::size_of;
 use std::sync::{Arc, OnceLock};
 
-use nadb_core::{NamespaceId, Ordinal, Rank, Result, Seq};
+use nadb_core::{Error, ErrorKind, NamespaceId, Ordinal, Rank, Result, Seq};
 
 use super::order;
 use super::rows::{KeyRef, Rows, to_u32};
-use crate::row::{RowCursor, RowMeta};
+use crate::row::{RowCursor, RowMeta, RowPlace};
 
 /// How many rows ahead a cursor that moves forward touches keys.
 const AHEAD: usize = 4;
@@ -187,6 +187,13 @@ impl RowCursor for RunCursor {
 
     fn ordinal(&self) -> Ordinal {
         Ordinal(self.run.rows.first() + self.row.map_or(0, |(index, _)| index))
+    }
+
+    fn place(&mut self) -> Result<RowPlace> {
+        let meta = self.row.and_then(|_| self.run.meta(self.ordinal()));
+        let RowMeta { offset, len, expires_ms, .. } =
+            meta.ok_or_else(|| Error::new(ErrorKind::Corruption, "there is no row under the cursor"))?;
+        Ok(RowPlace { offset, len, expires_ms })
     }
 
     fn next(&mut self) -> Result<()> {
