@@ -124,6 +124,17 @@ pub trait Listing: DoubleEndedIterator<Item = Result<Entry>> + Send + 'static {
     fn next_key_back(&mut self) -> Option<Result<Vec<u8>>> {
         self.next_back().map(|entry| entry.map(|entry| entry.key))
     }
+
+    /// Shows key and value of the next record, which counts as given then, to `see`, once, if there is a next record and it can be
+    /// read. A backend that can spares itself the copies, so what it shows is there only until `see` returns.
+    fn next_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        self.next().map(|entry| entry.map(|entry| see(&entry.key, &entry.value)))
+    }
+
+    /// The same with the next record from the back.
+    fn next_back_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        self.next_back().map(|entry| entry.map(|entry| see(&entry.key, &entry.value)))
+    }
 }
 
 impl fmt::Debug for dyn Listing {

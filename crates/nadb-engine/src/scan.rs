@@ -1,15 +1,19 @@
 //! Scans: the live records of a key range as of a view's moment, in key order, from either end. The rows of all segments are
 //! merged; a record is read when it is asked for, and for keys alone never.
 
-use std::collections::VecDeque;
+mod ahead;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Entry, Listing, Location, NamespaceId, Result};
-use nadb_log::{Direction, Merge, RowPlace, Rows, RowsCursor};
+use nadb_core::{Codec, Entry, Listing, Location, NamespaceId, Result};
+use nadb_log::{Direction, RecordBuf, RecordRef};
 
+use self::ahead::{Found, Rowed};
+use crate::blobs::is_blob;
 use crate::engine::Shared;
+use crate::slot::Slot;
 use crate::view::View;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
@@ -28,130 +32,6 @@ impl Shared {
             forward: None,
             backward: None,
         })
-    }
-}
-
-/// Rows that are looked up ahead of the one that is given: by then the processor has fetched their records. Few at first, for
-/// many a scan ends after a few rows.
-const AHEAD_MAX: usize = 32;
-
-/// A row that the view shows.
-type Found = (Vec<u8>, Location);
-
-/// A merge of all segments' rows; each source is known by its place in the view's list.
-struct Rowed {
-    direction: Direction,
-    rows: Vec<Rows>,
-    merge: Merge<RowsCursor, usize>,
-    /// Found already, to be given next; at its end what ended the search.
-    ahead: VecDeque<Result<Option<Found>>>,
-    /// How many are looked up at a time.
-    depth: usize,
-}
-
-impl Rowed {
-    /// Begins at the end of the range that `direction` comes from.
-    fn new(view: &View, namespace: NamespaceId, range: &KeyRange, direction: Direction) -> Result<Rowed> {
-        let rows: Vec<Rows> = view.slots.iter().map(|slot| slot.rows()).collect();
-        let (namespace, key) = start(namespace, range, direction);
-        let mut sources = Vec::new();
-        for (at, rows) in rows.iter().enumerate() {
-            let cursors = rows.cursors(namespace, &key, direction)?;
-            sources.extend(cursors.into_iter().map(|cursor| (cursor, at)));
-        }
-        let merge = Merge::new(sources, direction);
-        Ok(Rowed { direction, merge, rows, ahead: VecDeque::new(), depth: 1 })
-    }
-
-    /// The next row that the view shows, and goes on behind it; `None` at the end of the range, which may have moved since
-    /// the row was looked up. Their records are going to be read if `fetch` says so.
-    fn next(
-        &mut self,
-        view: &View,
-        namespace: NamespaceId,
-        range: &KeyRange,
-        fetch: bool,
-    ) -> Result<Option<Found>> {
-        if self.ahead.is_empty() {
-            self.look_ahead(view, namespace, range, fetch);
-        }
-        let found = self.ahead.pop_front().transpose()?.flatten();
-        Ok(found.filter(|(key, _)| side(range, key) == Side::Inside))
-    }
-
-    fn look_ahead(&mut self, view: &View, namespace: NamespaceId, range: &KeyRange, fetch: bool) {
-        for _ in 0..self.depth {
-            let found = self.look_up(view, namespace, range, fetch);
-            let goes_on = matches!(found, Ok(Some(_)));
-            self.ahead.push_back(found);
-            if !goes_on {
-                break;
-            }
-        }
-        self.depth = (self.depth * 2).min(AHEAD_MAX);
-    }
-
-    /// The next row of the merge that the view shows.
-    fn look_up(
-        &mut self,
-        view: &View,
-        namespace: NamespaceId,
-        range: &KeyRange,
-        fetch: bool,
-    ) -> Result<Option<Found>> {
-        while let Some(row) = self.merge.current() {
-            if row.namespace != namespace {
-                return Ok(None);
-            }
-            match (side(range, row.key), self.direction) {
-                (Side::Inside, _) => {}
-                // Another record of the key that was given last: a dead one.
-                (Side::Before, Direction::Forward) | (Side::Behind, Direction::Backward) => {
-                    self.merge.advance()?;
-                    continue;
-                }
-                _ => return Ok(None),
-            }
-            let (slot, rows) = (view.slots.get(*row.source), self.rows.get(*row.source));
-            let shown = match slot.zip(rows) {
-                Some((slot, rows)) if slot.has(rows, row.ordinal, view.watermark)? => Some(slot),
-                _ => None,
-            };
-            let found = match shown {
-                Some(slot) => {
-                    let key = row.key.to_vec();
-                    let RowPlace { offset, len, expires_ms } = self.merge.place()?;
-                    let at = Location { segment: slot.segment.id(), offset, len };
-                    let is_expired = expires_ms.is_some_and(|expires_ms| expires_ms <= view.now_ms);
-                    if fetch && !is_expired {
-                        slot.segment.prefetch(at);
-                    }
-                    (!is_expired).then_some((key, at))
-                }
-                None => None,
-            };
-            self.merge.advance()?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Where a merge begins: at the first key at or behind this, or before it where it goes backward.
-fn start(namespace: NamespaceId, (from, to): &KeyRange, direction: Direction) -> (NamespaceId, Vec<u8>) {
-    // The key behind all that are at most `key`.
-    let behind = |key: &[u8]| [key, &[0]].concat();
-    match (direction, from, to) {
-        (Direction::Forward, Bound::Included(from), _) => (namespace, from.clone()),
-        (Direction::Forward, Bound::Excluded(from), _) => (namespace, behind(from)),
-        (Direction::Forward, Bound::Unbounded, _) => (namespace, Vec::new()),
-        (Direction::Backward, _, Bound::Included(to)) => (namespace, behind(to)),
-        (Direction::Backward, _, Bound::Excluded(to)) => (namespace, to.clone()),
-        (Direction::Backward, _, Bound::Unbounded) => {
-            (NamespaceId(namespace.0.saturating_add(1)), Vec::new())
-        }
     }
 }
 
@@ -204,11 +84,12 @@ impl std::fmt::Debug for Scan {
 }
 
 impl Scan {
-    /// The place of the next record, from one end, whose key is then where the rest of the range begins or ends.
-    fn step(&mut self, direction: Direction, fetch: bool) -> Result<Option<Location>> {
+    /// The row of the next record, from one end. Its key is then where the rest of the range begins or ends.
+    fn step(&mut self, direction: Direction, fetch: bool) -> Result<Option<Found>> {
         // First: a scan that ended in an error, as one does when the store is closed, has an end.
         let Some(namespace) = self.namespace else { return Ok(None) };
         self.shared.check_open_to_read()?;
+        let is_two_ended = self.forward.is_some() && self.backward.is_some();
         let rowed = match direction {
             Direction::Forward => &mut self.forward,
             Direction::Backward => &mut self.backward,
@@ -217,20 +98,23 @@ impl Scan {
             Some(rowed) => rowed,
             None => rowed.insert(Rowed::new(&self.view, namespace, &self.range, direction)?),
         };
-        let Some((key, at)) = rowed.next(&self.view, namespace, &self.range, fetch)? else {
+        let found = rowed.next(&self.view, namespace, &self.range, fetch)?;
+        // The other end may have moved since the row was looked up.
+        let found = found.filter(|(key, _)| !is_two_ended || side(&self.range, key) == Side::Inside);
+        let Some((key, found)) = found else {
             // Nothing is left: no end need look again.
             self.namespace = None;
             return Ok(None);
         };
         match direction {
-            Direction::Forward => self.range.0 = Bound::Excluded(key),
-            Direction::Backward => self.range.1 = Bound::Excluded(key),
+            Direction::Forward => exclude(&mut self.range.0, key),
+            Direction::Backward => exclude(&mut self.range.1, key),
         }
-        Ok(Some(at))
+        Ok(Some(found))
     }
 
     /// After an error the scan is over: what comes behind it is not known to be whole.
-    fn step_or_end(&mut self, direction: Direction, fetch: bool) -> Option<Result<Location>> {
+    fn step_or_end(&mut self, direction: Direction, fetch: bool) -> Option<Result<Found>> {
         let step = self.step(direction, fetch);
         if step.is_err() {
             self.namespace = None;
@@ -238,11 +122,33 @@ impl Scan {
         step.transpose()
     }
 
+    fn slot(&self, found: Found) -> Option<&Slot> {
+        self.view.slots.get(found.slot).map(|slot| &**slot)
+    }
+
+    fn read(&self, found: Found) -> Result<(Location, RecordBuf)> {
+        let buf = self.slot(found).and_then(|slot| slot.segment.read_mapped(found.at));
+        Ok((found.at, buf.map_or_else(|| self.shared.read(found.at), Ok)?))
+    }
+
     fn entry(&mut self, direction: Direction) -> Option<Result<Entry>> {
         let step = self.step_or_end(direction, true)?;
-        Some(step.and_then(|at| {
-            let buf = self.shared.read(at)?;
-            self.shared.entry(&(at, buf))
+        Some(step.and_then(|found| self.shared.entry(&self.read(found)?)))
+    }
+
+    fn see(&mut self, direction: Direction, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        let step = self.step_or_end(direction, true)?;
+        Some(step.and_then(|found| {
+            let mut see_plain = |record: &RecordRef<'_>| {
+                let is_plain = record.codec == Codec::Plain && !is_blob(record);
+                is_plain.then(|| see(record.key, record.value))
+            };
+            if self.slot(found).and_then(|slot| slot.segment.see_mapped(found.at, &mut see_plain)).is_some() {
+                return Ok(());
+            }
+            let visible = self.read(found)?;
+            see(visible.1.record()?.key, &self.shared.value(&visible)?);
+            Ok(())
         }))
     }
 
@@ -256,6 +162,17 @@ impl Scan {
             Bound::Excluded(key) | Bound::Included(key) => key.clone(),
             Bound::Unbounded => Vec::new(),
         }))
+    }
+}
+
+/// The key was given; what memory the bound has stays.
+fn exclude(bound: &mut Bound<Vec<u8>>, key: &[u8]) {
+    match bound {
+        Bound::Excluded(last) => {
+            last.clear();
+            last.extend_from_slice(key);
+        }
+        _ => *bound = Bound::Excluded(key.to_vec()),
     }
 }
 
@@ -280,6 +197,14 @@ impl Listing for Scan {
 
     fn next_key_back(&mut self) -> Option<Result<Vec<u8>>> {
         self.key(Direction::Backward)
+    }
+
+    fn next_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        self.see(Direction::Forward, see)
+    }
+
+    fn next_back_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        self.see(Direction::Backward, see)
     }
 }
 

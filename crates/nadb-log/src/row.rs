@@ -132,11 +132,12 @@ pub trait RowCursor {
     /// The ordinal of the row under the cursor; where there is none, any number.
     fn ordinal(&self) -> Ordinal;
 
-    /// Where the record of the row under the cursor stands.
+    /// Where the record of a row stands. Neighbours in key order stand anywhere in the columns: who asks for several rows at once
+    /// waits for memory once.
     ///
     /// # Errors
-    /// `Corruption`, also where there is no row.
-    fn place(&mut self) -> Result<RowPlace>;
+    /// `Corruption`, also where there is no such row.
+    fn place(&self, ordinal: Ordinal) -> Result<RowPlace>;
 
     /// Moves to the next row in key order; from before the first to the first.
     ///

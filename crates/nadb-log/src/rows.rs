@@ -34,6 +34,7 @@ pub enum RowsCursor {
 }
 
 impl RowCursor for RowsCursor {
+    #[inline]
     fn key(&self) -> Option<(NamespaceId, &[u8])> {
         match self {
             RowsCursor::Run(cursor) => cursor.key(),
@@ -41,6 +42,7 @@ impl RowCursor for RowsCursor {
         }
     }
 
+    #[inline]
     fn ordinal(&self) -> Ordinal {
         match self {
             RowsCursor::Run(cursor) => cursor.ordinal(),
@@ -48,13 +50,15 @@ impl RowCursor for RowsCursor {
         }
     }
 
-    fn place(&mut self) -> Result<RowPlace> {
+    #[inline]
+    fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
         match self {
-            RowsCursor::Run(cursor) => cursor.place(),
-            RowsCursor::Footer(cursor) => cursor.place(),
+            RowsCursor::Run(cursor) => cursor.place(ordinal),
+            RowsCursor::Footer(cursor) => cursor.place(ordinal),
         }
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
         match self {
             RowsCursor::Run(cursor) => cursor.next(),

@@ -294,6 +294,14 @@ impl Segment {
         self.verify(bytes, at).ok()
     }
 
+    /// As [`Segment::read_mapped`], without keeping anything: what `see` gives for the record. `None`, too, where it was not called.
+    pub fn see_mapped<R>(&self, at: Location, see: impl FnOnce(&RecordRef<'_>) -> Option<R>) -> Option<R> {
+        let mapping = self.mapping.get().or_else(|| self.growing.get())?;
+        let bytes = mapping.bytes().get(at.offset as usize..)?.get(..at.len as usize)?;
+        let record = RecordRef::verify(bytes, self.uid, at.offset).ok()?;
+        if record.len() == bytes.len() { see(&record) } else { None }
+    }
+
     /// Begins to fetch a record that is going to be read, where the segment is mapped.
     pub fn prefetch(&self, at: Location) {
         if let Some(mapping) = self.mapping.get().or_else(|| self.growing.get()) {

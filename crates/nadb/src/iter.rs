@@ -1,6 +1,6 @@
 //! Iterators over the records of a namespace, in the order of their keys.
 
-use nadb_core::{Entry, Listing, Result};
+use nadb_core::{Entry, Error, ErrorKind, Listing, Result};
 
 /// The records of a range of keys, in order; reverse it with [`Iterator::rev`].
 ///
@@ -47,6 +47,47 @@ impl Iter {
     /// ```
     pub fn keys(self) -> Keys {
         Keys { listing: self.listing }
+    }
+
+    /// Shows key and value of the next record to `see`, without the copies and the metadata of an [`Entry`]: the fastest way through
+    /// many records. `None` at the end.
+    ///
+    /// What `see` is shown is there only until it returns. An error is as that of [`next`](Iterator::next), and `see` is not called
+    /// then.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// let letters = Store::memory()?.namespace("letters")?;
+    /// letters.set_many([("a", "1"), ("b", "22")])?;
+    /// let (mut records, mut bytes) = (letters.iter()?, 0);
+    /// while let Some(seen) = records.next_with(|_key, value| bytes += value.len()) {
+    ///     seen?;
+    /// }
+    /// assert_eq!(bytes, 3);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn next_with<R>(&mut self, see: impl FnOnce(&[u8], &[u8]) -> R) -> Option<Result<R>> {
+        self.with(see, |listing, see| listing.next_with(see))
+    }
+
+    /// The same with the next record from the back.
+    pub fn next_back_with<R>(&mut self, see: impl FnOnce(&[u8], &[u8]) -> R) -> Option<Result<R>> {
+        self.with(see, |listing, see| listing.next_back_with(see))
+    }
+
+    fn with<R>(
+        &mut self,
+        see: impl FnOnce(&[u8], &[u8]) -> R,
+        step: impl FnOnce(&mut dyn Listing, &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>>,
+    ) -> Option<Result<R>> {
+        let (mut see, mut seen) = (Some(see), None);
+        let step = step(&mut *self.listing, &mut |key, value| {
+            if let Some(see) = see.take() {
+                seen = Some(see(key, value));
+            }
+        })?;
+        let nothing = || Error::new(ErrorKind::Unsupported, "the backend gave a record without showing it");
+        Some(step.and_then(|()| seen.ok_or_else(nothing)))
     }
 }
 

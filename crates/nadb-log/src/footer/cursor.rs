@@ -21,8 +21,6 @@ struct Group {
     keys: GroupKeys,
     namespaces: [NamespaceId; ROWS],
     ordinals: [Ordinal; ROWS],
-    /// Of all rows, once one was asked for.
-    places: Option<[RowPlace; ROWS]>,
 }
 
 impl Group {
@@ -32,26 +30,15 @@ impl Group {
             keys: GroupKeys::default(),
             namespaces: [NamespaceId::default(); ROWS],
             ordinals: [Ordinal::default(); ROWS],
-            places: None,
         }
     }
 
     fn read(&mut self, footer: &Footer, number: u32) -> Result<()> {
-        (self.number, self.places) = (None, None);
+        self.number = None;
         footer.keys.read_group(&footer.blocks, number, &mut self.keys, &mut self.namespaces)?;
         footer.ordinals_from(number * ROWS_PER_GROUP, &mut self.ordinals)?;
         self.number = Some(number);
         Ok(())
-    }
-
-    /// The places of all rows. Neighbours in key order stand anywhere in the columns: read one after the other, the processor
-    /// waits for memory once and not sixteen times.
-    fn places(&mut self, footer: &Footer) -> Result<&[RowPlace; ROWS]> {
-        let mut places = [RowPlace::default(); ROWS];
-        for (place, ordinal) in places.iter_mut().zip(self.ordinals) {
-            *place = footer.place(ordinal)?;
-        }
-        Ok(self.places.insert(places))
     }
 }
 
@@ -111,16 +98,9 @@ impl RowCursor for FooterCursor {
         self.group.ordinals.get(self.slot).copied().unwrap_or_default()
     }
 
-    fn place(&mut self) -> Result<RowPlace> {
-        let places = match &self.group.places {
-            Some(places) => Ok(places),
-            None => self.group.places(&self.footer),
-        };
-        match places.map(|places| places.get(self.slot).copied()) {
-            Ok(Some(place)) => Ok(place),
-            // No row, or one of the group is damaged: perhaps another one.
-            _ => self.footer.place(self.group.ordinals.get(self.slot).copied().unwrap_or(Ordinal(u32::MAX))),
-        }
+    #[inline]
+    fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
+        self.footer.place(ordinal)
     }
 
     #[inline]

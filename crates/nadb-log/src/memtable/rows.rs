@@ -11,7 +11,7 @@ use std::mem::size_of;
 use nadb_core::{BlobId, NamespaceId, Ordinal, Seq};
 
 use crate::record::RecordKind;
-use crate::row::{Row, RowMeta};
+use crate::row::{Row, RowMeta, RowPlace};
 
 /// Bits of [`KeyRef::flags`].
 mod flag {
@@ -164,6 +164,16 @@ impl Rows {
     /// All that is known of a row beside its key.
     pub(super) fn meta(&self, ordinal: Ordinal) -> Option<RowMeta> {
         self.meta_at(self.index_of(ordinal)?)
+    }
+
+    /// Where a row's record stands. It touches little: a scan asks for rows that stand anywhere.
+    #[inline]
+    pub(super) fn place(&self, ordinal: Ordinal) -> Option<RowPlace> {
+        let index = self.index_of(ordinal)?;
+        let (offset, rest) = (*self.offsets.get(index)?, self.rests.get(index)?);
+        // No expiry is 0: the limits say so.
+        let expires_ms = (rest.expires_ms != 0).then_some(rest.expires_ms);
+        Some(RowPlace { offset, len: rest.len, expires_ms })
     }
 
     /// Namespace and key of a row.

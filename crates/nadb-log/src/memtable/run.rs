@@ -189,11 +189,9 @@ impl RowCursor for RunCursor {
         Ordinal(self.run.rows.first() + self.row.map_or(0, |(index, _)| index))
     }
 
-    fn place(&mut self) -> Result<RowPlace> {
-        let meta = self.row.and_then(|_| self.run.meta(self.ordinal()));
-        let RowMeta { offset, len, expires_ms, .. } =
-            meta.ok_or_else(|| Error::new(ErrorKind::Corruption, "there is no row under the cursor"))?;
-        Ok(RowPlace { offset, len, expires_ms })
+    fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
+        let place = self.run.rows.place(ordinal);
+        place.ok_or_else(|| Error::new(ErrorKind::Corruption, format!("the run has no row {ordinal:?}")))
     }
 
     fn next(&mut self) -> Result<()> {
