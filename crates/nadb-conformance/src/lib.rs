@@ -222,6 +222,7 @@ macro_rules! __checks {
                 prefixes_have_what_begins_with_them
                 both_ends_meet_in_the_middle
                 entries_are_what_get_entry_gives
+                what_is_seen_is_what_is_given
                 pages_go_on_after_the_last_key
                 a_listing_has_each_live_key_once
                 a_listing_is_of_its_own_namespace

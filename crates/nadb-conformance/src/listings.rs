@@ -113,6 +113,38 @@ pub(crate) fn entries_are_what_get_entry_gives(s: &mut Subject) {
     }
 }
 
+pub(crate) fn what_is_seen_is_what_is_given(s: &mut Subject) {
+    fill(s);
+    s.one(full("full", "of everything"));
+    s.set("long", vec![b'l'; 70_000]);
+    s.set("empty", "");
+    let scan = |s: &Subject| s.backend().scan(N, ScanRequest::all()).unwrap();
+    let given: Vec<(Vec<u8>, Vec<u8>)> =
+        scan(s).map(Result::unwrap).map(|entry| (entry.key, entry.value.to_vec())).collect();
+    let mut seen = Vec::new();
+    let mut listing = scan(s);
+    while let Some(step) = listing.next_with(&mut |key, value| seen.push((key.to_vec(), value.to_vec()))) {
+        step.unwrap();
+    }
+    assert!(seen == given, "from the front");
+    assert!(listing.next_back_with(&mut |_, _| panic!("there is nothing left")).is_none());
+    // From both ends, and what was given as an entry or a key is not seen again.
+    let (mut listing, mut front, mut back) = (scan(s), Vec::new(), Vec::new());
+    for step in 0..given.len() {
+        let (list, from_front) = if step % 2 == 0 { (&mut front, true) } else { (&mut back, false) };
+        let mut see = |key: &[u8], _: &[u8]| list.push(key.to_vec());
+        match (step % 3, from_front) {
+            (0, true) => see(&listing.next_key().unwrap().unwrap(), &[]),
+            (0, false) => see(&key(listing.next_back()).unwrap(), &[]),
+            (_, true) => listing.next_with(&mut see).unwrap().unwrap(),
+            (_, false) => listing.next_back_with(&mut see).unwrap().unwrap(),
+        }
+    }
+    assert!(listing.next_with(&mut |_, _| panic!("there is nothing left")).is_none());
+    front.extend(back.into_iter().rev());
+    assert!(front.iter().eq(given.iter().map(|(key, _)| key)), "from both ends: {front:?}");
+}
+
 pub(crate) fn pages_go_on_after_the_last_key(s: &mut Subject) {
     fill(s);
     for size in [1, 5, 12, 100] {

@@ -25,6 +25,8 @@ pub struct Merged<'a, T> {
     pub key: &'a [u8],
     /// Its ordinal in its source.
     pub ordinal: Ordinal,
+    /// Where its record stands, where the source's cursor knows it; else [`Merge::place`] finds it.
+    pub place: Option<RowPlace>,
     /// What its source was given with.
     pub source: &'a T,
 }
@@ -121,7 +123,7 @@ impl<C: RowCursor, T> Merge<C, T> {
     pub fn current(&self) -> Option<Merged<'_, T>> {
         let (cursor, source) = self.sources.get(self.heap.first()?.source)?;
         let (namespace, key) = cursor.key()?;
-        Some(Merged { namespace, key, ordinal: cursor.ordinal(), source })
+        Some(Merged { namespace, key, ordinal: cursor.ordinal(), place: cursor.known_place(), source })
     }
 
     /// Where the record of a row stands that the current row's source has, or had, given.

@@ -132,6 +132,11 @@ pub trait RowCursor {
     /// The ordinal of the row under the cursor; where there is none, any number.
     fn ordinal(&self) -> Ordinal;
 
+    /// Where the record of the row under the cursor stands, where the cursor knows that without looking for it.
+    fn known_place(&self) -> Option<RowPlace> {
+        None
+    }
+
     /// Where the record of a row stands. Neighbours in key order stand anywhere in the columns: who asks for several rows at once
     /// waits for memory once.
     ///

@@ -51,6 +51,14 @@ impl RowCursor for RowsCursor {
     }
 
     #[inline]
+    fn known_place(&self) -> Option<RowPlace> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.known_place(),
+            RowsCursor::Footer(cursor) => cursor.known_place(),
+        }
+    }
+
+    #[inline]
     fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {
         match self {
             RowsCursor::Run(cursor) => cursor.place(ordinal),

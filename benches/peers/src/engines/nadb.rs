@@ -49,9 +49,12 @@ impl Engine for Nadb {
     }
 
     fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
-        for entry in self.namespace.range(from..)?.take(limit) {
-            let entry = entry?;
-            see(&entry.key, &entry.value);
+        let mut records = self.namespace.range(from..)?;
+        for _ in 0..limit {
+            match records.next_with(&mut *see) {
+                Some(seen) => seen?,
+                None => break,
+            }
         }
         Ok(())
     }

@@ -100,7 +100,10 @@ faults! {
     listings_of_all_namespaces: ListingsOfAllNamespaces => a_listing_is_of_its_own_namespace;
     listings_repeat_themselves: ListingsRepeatThemselves => a_listing_has_each_live_key_once;
     listings_see_later_writes: ListingsSeeLaterWrites => later_writes_do_not_change_a_listing_or_hardly;
+    listings_show_another_value: ListingsShowAnotherValue => what_is_seen_is_what_is_given;
     listings_show_no_tags: ListingsShowNoTags => entries_are_what_get_entry_gives;
+    listings_show_the_front_from_the_back: ListingsShowTheFrontFromTheBack => what_is_seen_is_what_is_given;
+    listings_show_the_same_again: ListingsShowTheSameAgain => what_is_seen_is_what_is_given;
     long_keys_are_cut: LongKeysAreCut => the_longest_keys_are_told_apart;
     long_values_are_cut: LongValuesAreCut => values_may_be_any_bytes, a_large_value_comes_back;
     merges_drop_tags: MergesDropTags => a_merge_changes_the_value_alone;

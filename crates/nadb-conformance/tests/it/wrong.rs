@@ -52,7 +52,10 @@ pub(crate) enum Fault {
     ListingsOfAllNamespaces,
     ListingsRepeatThemselves,
     ListingsSeeLaterWrites,
+    ListingsShowAnotherValue,
     ListingsShowNoTags,
+    ListingsShowTheFrontFromTheBack,
+    ListingsShowTheSameAgain,
     LongKeysAreCut,
     LongValuesAreCut,
     MergesDropTags,
@@ -372,7 +375,8 @@ impl Backend for Wrong {
         entries.truncate(end);
         let later = self.is(Fault::ListingsSeeLaterWrites).then(|| (Arc::clone(&self.map), namespace.into()));
         let forgets = self.is(Fault::ListingsForgetTheirOtherEnd);
-        Ok(Box::new(WrongListing { back: entries.clone(), front: entries.into(), forgets, later }))
+        let fault = self.fault;
+        Ok(Box::new(WrongListing { back: entries.clone(), front: entries.into(), forgets, later, fault }))
     }
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
@@ -425,6 +429,7 @@ struct WrongListing {
     back: Vec<Entry>,
     forgets: bool,
     later: Option<(Arc<MapBackend>, String)>,
+    fault: Fault,
 }
 
 impl Iterator for WrongListing {
@@ -448,4 +453,24 @@ impl DoubleEndedIterator for WrongListing {
     }
 }
 
-impl Listing for WrongListing {}
+impl Listing for WrongListing {
+    fn next_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        let entry = self.front.pop_front()?;
+        if self.fault == Fault::ListingsShowTheSameAgain && self.front.pop_back().is_some() {
+            self.front.push_front(entry.clone());
+        }
+        let value: &[u8] =
+            if self.fault == Fault::ListingsShowAnotherValue { b"another" } else { &entry.value };
+        see(&entry.key, value);
+        Some(Ok(()))
+    }
+
+    fn next_back_with(&mut self, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        let entry = match self.fault {
+            Fault::ListingsShowTheFrontFromTheBack => self.front.pop_front()?,
+            _ => self.front.pop_back()?,
+        };
+        see(&entry.key, &entry.value);
+        Some(Ok(()))
+    }
+}

@@ -6,7 +6,7 @@
 use std::ops::{Bound, Range};
 
 use nadb_core::{Location, NamespaceId, Ordinal, Result};
-use nadb_log::{Direction, Merge, Rows, RowsCursor};
+use nadb_log::{Direction, Merge, RowPlace, Rows, RowsCursor};
 
 use super::{KeyRange, Side, side};
 use crate::view::View;
@@ -22,7 +22,7 @@ pub(super) struct Found {
     pub(super) at: Location,
 }
 
-/// A row whose place is not known yet.
+/// A row whose record's place may have to be found.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     /// Where its key ends.
@@ -31,6 +31,7 @@ struct Candidate {
     /// Which of the merge's sources gave it.
     source: usize,
     ordinal: Ordinal,
+    place: Option<RowPlace>,
 }
 
 /// A merge of all segments' rows; each source is known by its place in the view's list.
@@ -121,6 +122,7 @@ impl Rowed {
                 slot: *row.source,
                 source: self.merge.current_source(),
                 ordinal: row.ordinal,
+                place: row.place,
             });
         }
         self.merge.advance()?;
@@ -133,9 +135,9 @@ impl Rowed {
         self.found.clear();
         let mut key_start = 0;
         for candidate in &self.candidates {
-            let Candidate { key_end, slot: number, source, ordinal } = *candidate;
+            let Candidate { key_end, slot: number, source, ordinal, place } = *candidate;
             let Some(slot) = view.slots.get(number) else { continue };
-            let place = match self.merge.place(source, ordinal) {
+            let place = match place.map_or_else(|| self.merge.place(source, ordinal), Ok) {
                 Ok(place) => place,
                 Err(error) => {
                     self.end = Some(Err(error));

@@ -59,9 +59,9 @@ fn assert_at(cursor: &mut FooterCursor, model: &Model, place: usize) {
     if let Some(ordinal) = ordinal {
         assert_eq!(cursor.ordinal(), ordinal);
         let RowMeta { offset, len, expires_ms, .. } = model.metas[ordinal.0 as usize];
-        assert_eq!(cursor.place().unwrap(), RowPlace { offset, len, expires_ms });
+        assert_eq!(cursor.place(cursor.ordinal()).unwrap(), RowPlace { offset, len, expires_ms });
     } else {
-        assert_eq!(cursor.place().unwrap_err().kind(), ErrorKind::Corruption);
+        assert_eq!(cursor.place(Ordinal(u32::MAX)).unwrap_err().kind(), ErrorKind::Corruption);
     }
 }
 

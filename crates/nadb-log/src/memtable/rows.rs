@@ -50,6 +50,18 @@ struct Wide {
     blob: Option<BlobId>,
 }
 
+/// What a walk in key order needs of a row, so that it goes through memory from front to back, and only keys stand elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OrderedRow {
+    /// Which of the rows it is, counted from the first one here.
+    pub(super) index: u32,
+    pub(super) key: KeyRef,
+    offset: u32,
+    len: u32,
+}
+
+const _: () = assert!(size_of::<OrderedRow>() == 24);
+
 /// Bytes of a row in the columns.
 const ROW_BYTES: usize = size_of::<u32>() + size_of::<Seq>() + size_of::<KeyRef>() + size_of::<Rest>();
 const _: () = assert!(ROW_BYTES == 56);
@@ -166,14 +178,31 @@ impl Rows {
         self.meta_at(self.index_of(ordinal)?)
     }
 
-    /// Where a row's record stands. It touches little: a scan asks for rows that stand anywhere.
-    #[inline]
+    /// Where a row's record stands.
     pub(super) fn place(&self, ordinal: Ordinal) -> Option<RowPlace> {
         let index = self.index_of(ordinal)?;
-        let (offset, rest) = (*self.offsets.get(index)?, self.rests.get(index)?);
-        // No expiry is 0: the limits say so.
-        let expires_ms = (rest.expires_ms != 0).then_some(rest.expires_ms);
-        Some(RowPlace { offset, len: rest.len, expires_ms })
+        self.place_of(&self.ordered_row(to_u32(index))?)
+    }
+
+    /// The same of a row in key order.
+    #[inline]
+    pub(super) fn place_of(&self, row: &OrderedRow) -> Option<RowPlace> {
+        let expires_ms = match row.key.flags & flag::EXPIRES {
+            0 => None,
+            _ => Some(self.rests.get(row.index as usize)?.expires_ms),
+        };
+        Some(RowPlace { offset: row.offset, len: row.len, expires_ms })
+    }
+
+    /// The rows of these indexes, in this order.
+    pub(super) fn ordered(&self, order: &[u32]) -> Box<[OrderedRow]> {
+        order.iter().filter_map(|index| self.ordered_row(*index)).collect()
+    }
+
+    fn ordered_row(&self, index: u32) -> Option<OrderedRow> {
+        let at = index as usize;
+        let (key, offset, len) = (*self.key_refs.get(at)?, *self.offsets.get(at)?, self.rests.get(at)?.len);
+        Some(OrderedRow { index, key, offset, len })
     }
 
     /// Namespace and key of a row.

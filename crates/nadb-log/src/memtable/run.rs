@@ -12,17 +12,16 @@ use std::sync::{Arc, OnceLock};
 use nadb_core::{Error, ErrorKind, NamespaceId, Ordinal, Rank, Result, Seq};
 
 use super::order;
-use super::rows::{KeyRef, Rows, to_u32};
+use super::rows::{OrderedRow, Rows, to_u32};
 use crate::row::{RowCursor, RowMeta, RowPlace};
 
 /// How many rows ahead a cursor that moves forward touches keys.
-const AHEAD: usize = 4;
+const AHEAD: usize = 6;
 
 /// Rows of a memtable with contiguous ordinals, unchangeable and in key order.
 pub struct Run {
     rows: Rows,
-    /// Indexes of rows, in key order.
-    order: OnceLock<Box<[u32]>>,
+    order: OnceLock<Box<[OrderedRow]>>,
 }
 
 impl fmt::Debug for Run {
@@ -56,13 +55,13 @@ impl Run {
             let end = base + same.iter().map(|run| run.len()).sum::<u32>();
             match same {
                 [run] if run.order.get().is_some() => {
-                    concatenated.extend(run.order().iter().map(|index| base + index));
+                    concatenated.extend(run.order().iter().map(|row| base + row.index));
                 }
                 _ => concatenated.extend(order::sorted(&rows, base..end)),
             }
             base = end;
         }
-        let order = order::merged(&rows, concatenated).into_boxed_slice();
+        let order = rows.ordered(&order::merged(&rows, concatenated));
         Run { rows, order: OnceLock::from(order) }
     }
 
@@ -84,7 +83,7 @@ impl Run {
     #[must_use]
     pub fn seek(&self, namespace: NamespaceId, key: &[u8]) -> Rank {
         let wanted = Some((namespace, key));
-        Rank(to_u32(self.order().partition_point(|index| self.rows.key_at(*index) < wanted)))
+        Rank(to_u32(self.order().partition_point(|row| self.rows.key_of(row.key) < wanted)))
     }
 
     /// A cursor on the row of this rank within the run; behind the last where there is none.
@@ -117,7 +116,7 @@ impl Run {
 
     /// Bytes that the run keeps allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        let order = self.order.get().map_or(0, |order| size_of_val::<[u32]>(order));
+        let order = self.order.get().map_or(0, |order| size_of_val::<[OrderedRow]>(order));
         size_of::<Run>() + self.rows.memory_bytes() + order
     }
 
@@ -126,8 +125,8 @@ impl Run {
         self.order.get().is_some()
     }
 
-    fn order(&self) -> &[u32] {
-        self.order.get_or_init(|| order::sorted(&self.rows, 0..self.len()).into_boxed_slice())
+    fn order(&self) -> &[OrderedRow] {
+        self.order.get_or_init(|| self.rows.ordered(&order::sorted(&self.rows, 0..self.len())))
     }
 }
 
@@ -137,8 +136,7 @@ pub struct RunCursor {
     run: Arc<Run>,
     /// 0 before the first row, then rank + 1; one more than there are rows behind the last.
     at: usize,
-    /// The row there: its index in the run, and where its key stands.
-    row: Option<(u32, KeyRef)>,
+    row: Option<OrderedRow>,
 }
 
 impl RunCursor {
@@ -159,34 +157,37 @@ impl RunCursor {
         self.key().cmp(&other.key()).then_with(|| self.ordinal().cmp(&other.ordinal()))
     }
 
-    /// Reads a little of the rows that come soon. They stand anywhere in memory; read here, where nothing waits for them, they
-    /// are in the cache when a comparison needs them, instead of two misses in a row for each.
+    /// Reads a little of a key that comes soon. Keys stand anywhere in memory; read here, where nothing waits for it, it is in the
+    /// cache when a comparison needs it.
+    #[inline]
     fn touch_ahead(&self) {
-        let (order, rows) = (self.run.order(), &self.run.rows);
-        if let Some(index) = order.get(self.at + 2 * AHEAD) {
-            black_box(rows.key_ref_at(*index));
-        }
-        if let Some((_, key)) = order.get(self.at + AHEAD).and_then(|index| rows.key_at(*index)) {
+        let row = self.run.order().get(self.at + AHEAD);
+        if let Some((_, key)) = row.and_then(|row| self.run.rows.key_of(row.key)) {
             black_box(key.first().copied());
         }
     }
 
+    #[inline]
     fn move_to(&mut self, at: usize) {
         self.at = at;
-        self.row = at.checked_sub(1).and_then(|rank| {
-            let index = *self.run.order().get(rank)?;
-            Some((index, self.run.rows.key_ref_at(index)?))
-        });
+        self.row = at.checked_sub(1).and_then(|rank| self.run.order().get(rank).copied());
     }
 }
 
 impl RowCursor for RunCursor {
+    #[inline]
     fn key(&self) -> Option<(NamespaceId, &[u8])> {
-        self.row.and_then(|(_, key)| self.run.rows.key_of(key))
+        self.row.and_then(|row| self.run.rows.key_of(row.key))
     }
 
+    #[inline]
     fn ordinal(&self) -> Ordinal {
-        Ordinal(self.run.rows.first() + self.row.map_or(0, |(index, _)| index))
+        Ordinal(self.run.rows.first() + self.row.map_or(0, |row| row.index))
+    }
+
+    #[inline]
+    fn known_place(&self) -> Option<RowPlace> {
+        self.row.and_then(|row| self.run.rows.place_of(&row))
     }
 
     fn place(&self, ordinal: Ordinal) -> Result<RowPlace> {

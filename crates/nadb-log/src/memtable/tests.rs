@@ -79,7 +79,7 @@ fn check_run(run: &Arc<Run>, model: &Model) {
     let mut cursor = run.cursor(Rank(0));
     for row in &expected {
         assert_eq!(&under(&cursor), row);
-        let place = cursor.place().ok().map(|place| (place.offset, place.len, place.expires_ms));
+        let place = cursor.known_place().map(|place| (place.offset, place.len, place.expires_ms));
         let meta = row.as_ref().and_then(|row| run.meta(Ordinal(row.2)));
         assert_eq!(place, meta.map(|meta| (meta.offset, meta.len, meta.expires_ms)));
         cursor.next().unwrap();
