@@ -135,7 +135,7 @@ pub(crate) fn what_is_seen_is_what_is_given(s: &mut Subject) {
         let mut see = |key: &[u8], _: &[u8]| list.push(key.to_vec());
         match (step % 3, from_front) {
             (0, true) => see(&listing.next_key().unwrap().unwrap(), &[]),
-            (0, false) => see(&key(listing.next_back()).unwrap(), &[]),
+            (0, false) => see(&listing.next_back().unwrap().unwrap().key, &[]),
             (_, true) => listing.next_with(&mut see).unwrap().unwrap(),
             (_, false) => listing.next_back_with(&mut see).unwrap().unwrap(),
         }
