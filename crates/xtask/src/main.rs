@@ -1,7 +1,7 @@
 //! `cargo xtask COMMAND`: the development tasks of NADB.
 //!
 //! Every task is a plain program run from the workspace's root. What a machine can check about the sources is in [`tidy`];
-//! what the gates run is in [`ci`]. It depends on the standard library only, so that it builds in a few seconds.
+//! what the gates run is in [`ci`]. Beside the standard library it depends on serde_json only, so that it builds in a few seconds.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
@@ -12,6 +12,7 @@
 
 mod args;
 mod ci;
+mod counts;
 mod fuzz;
 mod mutants;
 mod process;
@@ -36,6 +37,7 @@ cargo xtask COMMAND
   crash                          the crash simulation, whole
   stress [--seconds N]           writers, readers, held values and snapshots under constant sealing (default 300)
   fuzz [--seconds N] [TARGET…]   each fuzz target for N seconds (default 60); needs a nightly toolchain, else exit code 3
+  counts [--bless]               instructions of the hot paths beside benches/counts.json, or written to it; needs valgrind
   ci                             everything that .ci/run asks for";
 
 fn main() -> ExitCode {
@@ -71,6 +73,10 @@ fn run(command: &str, mut args: Args) -> Outcome {
         "fuzz" => {
             let seconds = args.number("--seconds", 60)?;
             args.rest().and_then(|targets| fuzz::fuzz(seconds, &targets))
+        }
+        "counts" => {
+            let is_blessing = args.flag("--bless");
+            args.finish().and_then(|()| counts::counts(is_blessing))
         }
         "ci" => args.finish().and_then(|()| ci::ci()),
         "" | "help" | "--help" | "-h" => {
