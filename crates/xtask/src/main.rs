@@ -15,6 +15,7 @@ mod ci;
 mod counts;
 mod fuzz;
 mod mutants;
+mod plots;
 mod process;
 mod suite;
 mod tidy;
@@ -38,6 +39,7 @@ cargo xtask COMMAND
   stress [--seconds N]           writers, readers, held values and snapshots under constant sealing (default 300)
   fuzz [--seconds N] [TARGET…]   each fuzz target for N seconds (default 60); needs a nightly toolchain, else exit code 3
   counts [--bless]               instructions of the hot paths beside benches/counts.json, or written to it; needs valgrind
+  plots FILE…                    charts (SVG) of recorded runs beside other stores, next to each FILE
   ci                             everything that .ci/run asks for";
 
 fn main() -> ExitCode {
@@ -78,6 +80,7 @@ fn run(command: &str, mut args: Args) -> Outcome {
             let is_blessing = args.flag("--bless");
             args.finish().and_then(|()| counts::counts(is_blessing))
         }
+        "plots" => args.rest().and_then(|files| plots::plots(&files)),
         "ci" => args.finish().and_then(|()| ci::ci()),
         "" | "help" | "--help" | "-h" => {
             println!("{HELP}");
