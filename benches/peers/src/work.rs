@@ -1,5 +1,7 @@
 //! The workloads. Each group runs in a process of its own, for one engine; a figure goes out as one line of JSON.
 
+mod kill;
+mod tail;
 mod threads;
 
 use std::collections::BTreeSet;
@@ -49,11 +51,13 @@ pub(crate) enum Group {
     Reopen,
     /// Load, gets and YCSB A by more and more threads.
     Threads,
+    /// Sets beside gets.
+    Tail,
 }
 
 impl Group {
     /// What the parent runs, in this order.
-    pub(crate) const ALL: [Group; 9] = [
+    pub(crate) const ALL: [Group; 10] = [
         Group::Singles,
         Group::Batches,
         Group::Ycsb,
@@ -63,13 +67,14 @@ impl Group {
         Group::Kill,
         Group::Reopen,
         Group::Threads,
+        Group::Tail,
     ];
 
     /// Whether it means something for the engine.
     pub(crate) fn is_for(self, kind: Kind) -> bool {
         match self {
             Group::Singles | Group::Batches | Group::Large | Group::Overwrite | Group::Threads => true,
-            Group::Ycsb => kind.reads(),
+            Group::Ycsb | Group::Tail => kind.reads(),
             Group::Synced => kind != Kind::HashMap,
             Group::Kill | Group::Reopen => kind.is_store(),
         }
@@ -105,6 +110,7 @@ impl Work {
             Group::Kill => self.kill(),
             Group::Reopen => self.reopen(),
             Group::Threads => self.threads(),
+            Group::Tail => self.tail(),
         }
     }
 
@@ -368,34 +374,6 @@ impl Work {
         if self.kind.reads() {
             self.check_some(&*engine, &values, self.keys)?;
         }
-        engine.close()
-    }
-
-    /// Loads, says how many sets had returned, and ends the process as `kill -9` does.
-    fn kill(&self) -> Result<()> {
-        let values = Values::small();
-        let engine = self.open()?;
-        let loaded = self.load(&*engine, &values, "1 load (to be killed)")?;
-        std::fs::write(self.dir.join("acknowledged"), loaded.to_string())?;
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
-        anyhow::bail!("still alive after a kill")
-    }
-
-    fn reopen(&self) -> Result<()> {
-        let values = Values::small();
-        let acknowledged: u64 = std::fs::read_to_string(self.dir.join("acknowledged"))?.parse()?;
-        let start = Instant::now();
-        let engine = self.open()?;
-        ensure!(engine.get(&key_of(0), &mut |_| ())?, "a key is missing after the kill");
-        let elapsed = start.elapsed();
-        let mut lost = 0;
-        for key in (0..acknowledged).map(key_of) {
-            let mut is_right = false;
-            engine.get(&key, &mut |value| is_right = values.is_of(&key, value))?;
-            lost += u64::from(!is_right);
-        }
-        let remark = (lost > 0).then(|| format!("{lost} of {acknowledged} acknowledged sets are lost"));
-        self.show_figure("10 open after a kill", 1, 1, elapsed, None, None, remark)?;
         engine.close()
     }
 

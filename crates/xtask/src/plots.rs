@@ -60,6 +60,9 @@ fn group_of(row: &str) -> Group {
     if let Some(work) = row.strip_prefix("threads: ") {
         return group(&format!("threads-{}", svg::file_name(work)), &format!("{work}, by number of threads"));
     }
+    if row.starts_with("tail: ") {
+        return group("tail", "One thread of sets beside one of gets");
+    }
     let number: String = row.chars().take_while(char::is_ascii_digit).collect();
     match number.as_str() {
         "1" => group("load", "Loading new keys"),
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(group_of("1b batches of 100").file, "load");
         assert_eq!(group_of("11 scan all").file, "scan");
         assert_eq!(group_of("threads: YCSB-A").file, "threads-ycsb-a");
+        assert_eq!(group_of("tail: set beside gets").file, "tail");
         assert_eq!(group_of("something new").file, "other");
     }
 }

@@ -44,10 +44,11 @@ impl Scale {
 
     /// The powers of ten on it, as exponents.
     pub(super) fn decades(self) -> impl Iterator<Item = i32> {
-        match self {
-            Scale::Linear { .. } => 0..=-1,
-            Scale::Log { from, to } => from..=to,
-        }
+        let powers = match self {
+            Scale::Linear { .. } => None,
+            Scale::Log { from, to } => Some(from..=to),
+        };
+        powers.into_iter().flatten()
     }
 
     pub(super) fn is_log(self) -> bool {
