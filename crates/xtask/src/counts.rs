@@ -78,7 +78,8 @@ fn counted(program: &Path, scratch: &Path) -> Result<Vec<Count>, Failure> {
     command.args(["--quiet", "--tool=callgrind"]);
     command.arg(format!("--zero-before={COUNTED}")).arg(format!("--dump-after={COUNTED}"));
     command.arg(format!("--callgrind-out-file={}", out.display()));
-    let said = process::output(command.arg(program).arg(scratch.join("stores")).arg(SIZE))?;
+    // A short relative path: that of the checkout would be copied, and counted, wherever a file is named.
+    let said = process::output(command.arg(program).args(["stores", SIZE]).current_dir(scratch))?;
     let dump = |number: usize| {
         let path = scratch.join(format!("callgrind.out.{number}"));
         fs::read_to_string(&path).map_err(|_| {
