@@ -75,6 +75,18 @@ impl Gets {
         Gets { keys: drawn(size, of, of, seed) }
     }
 
+    /// How many gets these are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    /// Whether there is nothing to get.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Runs all gets, shared out over `threads`.
     ///
     /// # Errors

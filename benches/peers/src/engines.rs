@@ -56,6 +56,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Closes the store in order.
     fn close(self: Box<Self>) -> Result<()>;
 
+    /// Segments sealed since it was opened, where the engine has such and counts them.
+    fn seals(&self) -> Option<u64> {
+        None
+    }
+
     /// Bytes that the engine itself counted as written to files.
     fn written_bytes(&self) -> Option<u64> {
         None

@@ -12,6 +12,7 @@ mod work;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -103,7 +104,8 @@ fn run_child(args: &Args, kind: Kind, group: Group) -> Result<Vec<Figure>> {
     let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
     let figures: Result<Vec<Figure>> = lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect();
     let status = child.wait()?;
-    if !status.success() && group != Group::Kill {
+    let is_as_meant = if group == Group::Kill { status.signal() == Some(9) } else { status.success() };
+    if !is_as_meant {
         bail!("{} {name} failed: {status}", kind.name());
     }
     if group != Group::Kill {

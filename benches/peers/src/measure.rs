@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,24 @@ pub(crate) fn timed(
         timed.latency.add(latency)?;
     }
     Ok(timed)
+}
+
+/// Runs `work(0..)` in this thread, each call timed, for as long as the flag is set.
+///
+/// # Errors
+/// The first error of `work`.
+pub(crate) fn timed_while(flag: &AtomicBool, work: impl Fn(usize) -> Result<()>) -> Result<Timed> {
+    let mut latency = Histogram::new(3)?;
+    let start = Instant::now();
+    let (mut before, mut count) = (start, 0);
+    while flag.load(Ordering::Relaxed) {
+        work(count)?;
+        let after = Instant::now();
+        latency.record(u64::try_from((after - before).as_nanos())?)?;
+        before = after;
+        count += 1;
+    }
+    Ok(Timed { count: count as u64, elapsed: before - start, latency })
 }
 
 /// Resident memory of this process.

@@ -1,5 +1,9 @@
 //! The workloads. Each group runs in a process of its own, for one engine; a figure goes out as one line of JSON.
 
+mod kill;
+mod tail;
+mod threads;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,6 +23,10 @@ const AT_MOST: Duration = Duration::from_secs(60);
 const BATCH: usize = 100;
 /// Rows of a short scan.
 const SHORT_SCAN: usize = 100;
+
+/// How many in a hundred operations of YCSB A and B are updates.
+const YCSB_A_UPDATES: u64 = 50;
+const YCSB_B_UPDATES: u64 = 5;
 
 /// Workloads that share one process and one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -41,11 +49,15 @@ pub(crate) enum Group {
     Kill,
     /// Open what `Kill` left.
     Reopen,
+    /// Load, gets and YCSB A by more and more threads.
+    Threads,
+    /// Sets beside gets.
+    Tail,
 }
 
 impl Group {
     /// What the parent runs, in this order.
-    pub(crate) const ALL: [Group; 8] = [
+    pub(crate) const ALL: [Group; 10] = [
         Group::Singles,
         Group::Batches,
         Group::Ycsb,
@@ -54,13 +66,15 @@ impl Group {
         Group::Overwrite,
         Group::Kill,
         Group::Reopen,
+        Group::Threads,
+        Group::Tail,
     ];
 
     /// Whether it means something for the engine.
     pub(crate) fn is_for(self, kind: Kind) -> bool {
         match self {
-            Group::Singles | Group::Batches | Group::Large | Group::Overwrite => true,
-            Group::Ycsb => kind.reads(),
+            Group::Singles | Group::Batches | Group::Large | Group::Overwrite | Group::Threads => true,
+            Group::Ycsb | Group::Tail => kind.reads(),
             Group::Synced => kind != Kind::HashMap,
             Group::Kill | Group::Reopen => kind.is_store(),
         }
@@ -95,6 +109,8 @@ impl Work {
             Group::Overwrite => self.overwrite(),
             Group::Kill => self.kill(),
             Group::Reopen => self.reopen(),
+            Group::Threads => self.threads(),
+            Group::Tail => self.tail(),
         }
     }
 
@@ -117,9 +133,9 @@ impl Work {
         }
         if self.kind.reads() {
             std::thread::sleep(Duration::from_secs(3));
-            self.get(&*engine, &values, "2 get", 0, 1)?;
-            self.get(&*engine, &values, "2 get", 0, 2)?;
-            self.get(&*engine, &values, "3 miss", self.keys, 1)?;
+            self.get(&*engine, &values, "2 get", 0, 1, AT_MOST)?;
+            self.get(&*engine, &values, "2 get", 0, 2, AT_MOST)?;
+            self.get(&*engine, &values, "3 miss", self.keys, 1, AT_MOST)?;
             self.check_some(&*engine, &values, loaded)?;
         }
         if self.kind.is_store() {
@@ -137,28 +153,30 @@ impl Work {
         })?;
         let remark = (timed.count < self.keys).then(|| format!("stopped after {} sets", timed.count));
         self.show(row, 1, &timed, Some((before, engine, values)), remark)?;
-        self.load_batches(engine, values, timed.count..self.keys)?;
+        self.load_batches(engine, values, &(timed.count..self.keys).collect::<Vec<u64>>())?;
         Ok(self.keys)
     }
 
-    fn load_batches(
-        &self,
-        engine: &dyn Engine,
-        values: &Values,
-        numbers: std::ops::Range<u64>,
-    ) -> Result<()> {
-        let numbers: Vec<u64> = numbers.collect();
+    fn load_batches(&self, engine: &dyn Engine, values: &Values, numbers: &[u64]) -> Result<()> {
         for part in numbers.chunks(1000) {
             engine.set_batch(&rows(values, part))?;
         }
         Ok(())
     }
 
-    fn get(&self, engine: &dyn Engine, values: &Values, row: &str, first: u64, threads: usize) -> Result<()> {
+    fn get(
+        &self,
+        engine: &dyn Engine,
+        values: &Values,
+        row: &str,
+        first: u64,
+        threads: usize,
+        at_most: Duration,
+    ) -> Result<()> {
         let drawn = uniform(usize::try_from(self.keys)?, self.keys, SEED ^ 2);
         let keys: Vec<Key> = drawn.into_iter().map(|n| key_of(first + n)).collect();
         let is_hit = first == 0;
-        let timed = timed(keys.len(), threads, AT_MOST, |n| {
+        let timed = timed(keys.len(), threads, at_most, |n| {
             let mut is_right = false;
             let found = engine.get(&keys[n], &mut |value| is_right = values.is_of(&keys[n], value))?;
             ensure!(found == is_hit && is_right == is_hit, "key {n}: found {found}, right {is_right}");
@@ -257,40 +275,61 @@ impl Work {
     fn ycsb(&self) -> Result<()> {
         let values = Values::small();
         let engine = self.open()?;
-        self.load_batches(&*engine, &values, 0..self.keys)?;
+        self.load_batches(&*engine, &values, &(0..self.keys).collect::<Vec<u64>>())?;
         std::thread::sleep(Duration::from_secs(3));
-        for (row, updates) in [("4a YCSB-A", 50), ("4b YCSB-B", 5)] {
+        for mix in [("4a YCSB-A", YCSB_A_UPDATES), ("4b YCSB-B", YCSB_B_UPDATES)] {
             for threads in [1, 4] {
-                let keys: Vec<Key> =
-                    zipf(usize::try_from(self.keys)?, self.keys, SEED ^ 5).into_iter().map(key_of).collect();
-                let draws = uniform(keys.len(), 100, SEED ^ 6);
-                let timed = timed(keys.len(), threads, AT_MOST, |n| {
-                    if draws[n] < updates {
-                        return with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value));
-                    }
-                    let mut is_right = false;
-                    engine.get(&keys[n], &mut |value| is_right = values.is_of(&keys[n], value))?;
-                    ensure!(is_right, "a wrong value");
-                    Ok(())
-                })?;
-                self.show(row, threads, &timed, None, None)?;
+                self.ycsb_of(&*engine, &values, mix, threads, AT_MOST)?;
             }
         }
         self.check_some(&*engine, &values, self.keys)?;
         engine.close()
     }
 
+    /// A row of YCSB: its name, and how many in a hundred operations are updates.
+    fn ycsb_of(
+        &self,
+        engine: &dyn Engine,
+        values: &Values,
+        (row, updates): (&str, u64),
+        threads: usize,
+        at_most: Duration,
+    ) -> Result<()> {
+        let keys: Vec<Key> =
+            zipf(usize::try_from(self.keys)?, self.keys, SEED ^ 5).into_iter().map(key_of).collect();
+        let draws = uniform(keys.len(), 100, SEED ^ 6);
+        let timed = timed(keys.len(), threads, at_most, |n| {
+            if draws[n] < updates {
+                return with_value(values, &keys[n], n, |value| engine.set(&keys[n], value));
+            }
+            let mut is_right = false;
+            engine.get(&keys[n], &mut |value| is_right = values.is_of(&keys[n], value))?;
+            ensure!(is_right, "a wrong value");
+            Ok(())
+        })?;
+        self.show(row, threads, &timed, None, None)
+    }
+
     fn synced(&self) -> Result<()> {
         let values = Values::small();
         let engine = self.kind.open(&self.setup(Class::Synced, false))?;
-        let mut first = 0;
+        let (mut first, mut done) = (0, 0);
         for (threads, count) in [(1, 20_000), (8, 80_000)] {
             let keys: Vec<Key> = (first..first + count).map(key_of).collect();
+            let before = Written::of(&*engine)?;
             let timed = timed(keys.len(), threads, AT_MOST / 4, |n| {
                 with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
             })?;
-            self.show("5 synced", threads, &timed, None, None)?;
+            self.show("5 synced", threads, &timed, Some((before, &*engine, &values)), None)?;
             first += count;
+            done += timed.count;
+        }
+        if self.kind.reads() {
+            let mut right = 0;
+            for key in (0..first).map(key_of) {
+                engine.get(&key, &mut |value| right += u64::from(values.is_of(&key, value)))?;
+            }
+            ensure!(right == done, "{done} sets had returned, {right} keys have a right value");
         }
         engine.close()
     }
@@ -323,7 +362,7 @@ impl Work {
     fn overwrite(&self) -> Result<()> {
         let values = Values::small();
         let engine = self.open()?;
-        self.load_batches(&*engine, &values, 0..self.keys)?;
+        self.load_batches(&*engine, &values, &(0..self.keys).collect::<Vec<u64>>())?;
         let drawn = uniform(usize::try_from(3 * self.keys)?, self.keys, SEED ^ 8);
         let keys: Vec<Key> = drawn.iter().copied().map(key_of).collect();
         let before = Written::of(&*engine)?;
@@ -338,31 +377,6 @@ impl Work {
         engine.close()
     }
 
-    /// Loads, says how many sets had returned, and ends the process as `kill -9` does.
-    fn kill(&self) -> Result<()> {
-        let values = Values::small();
-        let engine = self.open()?;
-        let loaded = self.load(&*engine, &values, "1 load (to be killed)")?;
-        std::fs::write(self.dir.join("acknowledged"), loaded.to_string())?;
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
-        anyhow::bail!("still alive after a kill")
-    }
-
-    fn reopen(&self) -> Result<()> {
-        let acknowledged: u64 = std::fs::read_to_string(self.dir.join("acknowledged"))?.parse()?;
-        let start = Instant::now();
-        let engine = self.open()?;
-        ensure!(engine.get(&key_of(0), &mut |_| ())?, "a key is missing after the kill");
-        let elapsed = start.elapsed();
-        let mut lost = 0;
-        for number in 0..acknowledged {
-            lost += u64::from(!engine.get(&key_of(number), &mut |_| ())?);
-        }
-        let remark = (lost > 0).then(|| format!("{lost} of {acknowledged} acknowledged sets are lost"));
-        self.show_figure("10 open after a kill", 1, 1, elapsed, None, None, remark)?;
-        engine.close()
-    }
-
     fn show(
         &self,
         row: &str,
@@ -371,10 +385,16 @@ impl Work {
         wrote: Option<(Written, &dyn Engine, &Values)>,
         remark: Option<String>,
     ) -> Result<()> {
-        let written = match wrote {
-            Some((before, engine, values)) => Some(before.ratio(engine, timed.count, values.bytes())?),
-            None => None,
-        };
+        let mut written = None;
+        let mut remarks: Vec<String> = remark.into_iter().collect();
+        if let Some((before, engine, values)) = wrote {
+            written = Some(before.ratio(engine, timed.count, values.bytes())?);
+            // Latencies of sets mean what they should only where segments were sealed meanwhile.
+            let seals =
+                engine.seals().map(|seals| format!("{} segments sealed meanwhile", seals - before.seals));
+            remarks.extend(seals);
+        }
+        let remark = (!remarks.is_empty()).then(|| remarks.join("; "));
         self.show_figure(row, threads, timed.count, timed.elapsed, Some(timed.latency_us()), written, remark)
     }
 
@@ -413,16 +433,22 @@ impl Work {
     }
 }
 
-/// Bytes written so far: by the engine's own count where it has one, for it counts at the seam; else by the system's.
-struct Written(u64);
+/// What was written so far.
+struct Written {
+    /// By the engine's own count where it has one, for it counts at the seam; else by the system's.
+    bytes: u64,
+    /// Segments sealed, where the engine has such and counts them.
+    seals: u64,
+}
 
 impl Written {
     fn of(engine: &dyn Engine) -> Result<Written> {
-        Ok(Written(engine.written_bytes().map_or_else(written_bytes, Ok)?))
+        let bytes = engine.written_bytes().map_or_else(written_bytes, Ok)?;
+        Ok(Written { bytes, seals: engine.seals().unwrap_or_default() })
     }
 
     fn ratio(&self, engine: &dyn Engine, count: u64, value_bytes: usize) -> Result<f64> {
-        let written = Written::of(engine)?.0 - self.0;
+        let written = Written::of(engine)?.bytes - self.bytes;
         Ok(written as f64 / (count * (KEY_BYTES + value_bytes) as u64) as f64)
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use nadb::{Durability, Namespace, Store};
-use nadb_benches::{Found, Frames, Gets, Index, Sets, VALUE_BYTES, decode};
+use nadb_benches::{Found, Frames, Gets, Index, Section, Sets, Timer, VALUE_BYTES, decode, hot_paths};
 
 const SEED: u64 = 1;
 const KEYS: u64 = 50;
@@ -56,4 +56,43 @@ fn frames_verify_and_the_index_finds_every_key() {
     index.insert_all();
     assert_eq!(index.find_all(), usize::try_from(KEYS).unwrap());
     assert!(index.bytes_per_key() > 16.0);
+}
+
+/// Notes the sections, and runs the work of each once.
+#[derive(Default)]
+struct Noted(Vec<Section>);
+
+impl Timer for Noted {
+    fn run(&mut self, section: Section, work: &mut dyn FnMut() -> nadb::Result<()>) -> nadb::Result<()> {
+        self.0.push(section);
+        work()
+    }
+}
+
+#[test]
+fn every_hot_path_is_taken_and_gives_right_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut noted = Noted::default();
+    hot_paths(dir.path(), 200, &mut noted).unwrap();
+    assert_eq!(noted.0[0], Section { name: "reference", operations: 200 });
+    assert!(noted.0.iter().all(|section| section.operations > 0), "{:?}", noted.0);
+    let mut names: Vec<&str> = noted.0.iter().map(|section| section.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), noted.0.len());
+}
+
+/// Leaves all work out.
+struct Idle;
+
+impl Timer for Idle {
+    fn run(&mut self, _: Section, _: &mut dyn FnMut() -> nadb::Result<()>) -> nadb::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn work_that_is_not_done_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(hot_paths(dir.path(), 200, &mut Idle).is_err());
 }

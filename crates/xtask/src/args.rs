@@ -1,4 +1,4 @@
-//! The words after the command's name: one kind of option (`--name N`), the rest are names.
+//! The words after the command's name: two kinds of options (`--name N` and `--name`), the rest are names.
 
 use crate::process::{Failure, Outcome};
 
@@ -19,6 +19,13 @@ impl Args {
         let number = number.ok_or_else(|| Failure::usage(format!("{option} needs a whole number")))?;
         self.0.drain(at..=at + 1);
         Ok(number)
+    }
+
+    /// Whether `option` is there; it is taken out.
+    pub(crate) fn flag(&mut self, option: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|word| word != option);
+        self.0.len() < before
     }
 
     /// What is left, all of it names.
@@ -52,6 +59,13 @@ mod tests {
         assert_eq!(given.number("--seconds", 60).unwrap(), 7);
         assert_eq!(given.number("--seconds", 60).unwrap(), 60);
         assert_eq!(given.rest().unwrap(), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_flag_is_taken_out() {
+        let mut given = args("--bless");
+        assert!(given.flag("--bless") && !given.flag("--bless"));
+        assert!(given.finish().is_ok());
     }
 
     #[test]

@@ -3,16 +3,17 @@
 use std::time::Instant;
 
 use crate::process::{self, Outcome, UNAVAILABLE, cargo};
-use crate::{fuzz, mutants, suite, tidy};
+use crate::{counts, fuzz, mutants, suite, tidy};
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("format", format),
     ("tidy", tidy::tidy),
     ("clippy", clippy),
     ("doc", doc),
     ("test", suite::test),
+    ("counts", || counts::counts(false)),
     ("models", suite::models),
     ("hash4", hash4),
     ("mutants", || mutants::mutants(&[])),

@@ -1,7 +1,7 @@
 //! `cargo xtask COMMAND`: the development tasks of NADB.
 //!
 //! Every task is a plain program run from the workspace's root. What a machine can check about the sources is in [`tidy`];
-//! what the gates run is in [`ci`]. It depends on the standard library only, so that it builds in a few seconds.
+//! what the gates run is in [`ci`]. Beside the standard library it depends on serde_json only, so that it builds in a few seconds.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
@@ -12,8 +12,10 @@
 
 mod args;
 mod ci;
+mod counts;
 mod fuzz;
 mod mutants;
+mod plots;
 mod process;
 mod suite;
 mod tidy;
@@ -36,6 +38,8 @@ cargo xtask COMMAND
   crash                          the crash simulation, whole
   stress [--seconds N]           writers, readers, held values and snapshots under constant sealing (default 300)
   fuzz [--seconds N] [TARGET…]   each fuzz target for N seconds (default 60); needs a nightly toolchain, else exit code 3
+  counts [--bless]               instructions of the hot paths beside benches/counts.json, or written to it; needs valgrind
+  plots FILE…                    charts (SVG) of recorded runs beside other stores, next to each FILE
   ci                             everything that .ci/run asks for";
 
 fn main() -> ExitCode {
@@ -72,6 +76,11 @@ fn run(command: &str, mut args: Args) -> Outcome {
             let seconds = args.number("--seconds", 60)?;
             args.rest().and_then(|targets| fuzz::fuzz(seconds, &targets))
         }
+        "counts" => {
+            let is_blessing = args.flag("--bless");
+            args.finish().and_then(|()| counts::counts(is_blessing))
+        }
+        "plots" => args.rest().and_then(|files| plots::plots(&files)),
         "ci" => args.finish().and_then(|()| ci::ci()),
         "" | "help" | "--help" | "-h" => {
             println!("{HELP}");

@@ -1,4 +1,4 @@
-//! Tools that the tasks need: looked for, and installed with cargo where they are missing.
+//! Tools that the tasks need: looked for, and installed where they are missing.
 
 use std::process::Command;
 
@@ -18,6 +18,34 @@ pub(crate) fn cargo_fuzz() -> Outcome {
 pub(crate) fn nightly() -> bool {
     let mut probe = Command::new("cargo");
     process::succeeds(probe.args(["+nightly", "--version"]).env("RUSTUP_AUTO_INSTALL", "0"))
+}
+
+/// Makes sure that `valgrind` runs. It is no Rust program: it comes from the system's packages, and only root may install those.
+pub(crate) fn valgrind() -> Outcome {
+    let runs = || process::succeeds(Command::new("valgrind").arg("--version"));
+    if runs() {
+        return Ok(());
+    }
+    if process::succeeds(Command::new("apt-get").arg("--version")) && is_root() {
+        println!("valgrind is missing: installing it once");
+        let install = || {
+            let mut command = Command::new("apt-get");
+            process::run(command.args(["install", "--yes", "--no-install-recommends", "valgrind"]))
+        };
+        // The lists of a fresh machine are empty.
+        install()
+            .or_else(|_| process::run(Command::new("apt-get").arg("update")).and_then(|()| install()))?;
+    }
+    if runs() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "valgrind is missing; install it: `apt-get install valgrind`, `dnf install valgrind` or `pacman -S valgrind`, as root",
+    ))
+}
+
+fn is_root() -> bool {
+    process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 fn installed(package: &str, subcommand: &str) -> Outcome {

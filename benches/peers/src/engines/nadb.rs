@@ -63,6 +63,10 @@ impl Engine for Nadb {
         Ok(self.store.close()?)
     }
 
+    fn seals(&self) -> Option<u64> {
+        self.store.stats().ok().map(|stats| stats.seals)
+    }
+
     fn written_bytes(&self) -> Option<u64> {
         self.store.stats().ok().map(|stats| stats.written_bytes)
     }

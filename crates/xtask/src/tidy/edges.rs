@@ -28,8 +28,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "nadb",
         ],
     ),
-    // The facade for what users do; log and index for the structures that are timed alone.
-    ("nadb-benches", &["nadb", "nadb-core", "nadb-log", "nadb-index"]),
+    // The facade for what users do; log and index for the structures that are timed alone; engine and file system for a store
+    // without a background thread, of which instructions are counted.
+    ("nadb-benches", &["nadb", "nadb-core", "nadb-log", "nadb-index", "nadb-engine", "nadb-vfs"]),
     ("nadb-peers", &["nadb", "nadb-benches"]),
     ("nadb-fuzz", &["nadb-testkit"]),
     ("xtask", &[]),
