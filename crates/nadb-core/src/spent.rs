@@ -30,15 +30,8 @@ impl Phase {
     /// How many phases there are.
     pub const COUNT: usize = 7;
     /// All of them, in the order of their numbers.
-    pub const ALL: [Phase; Phase::COUNT] = [
-        Phase::Encode,
-        Phase::Wait,
-        Phase::Append,
-        Phase::Index,
-        Phase::Sync,
-        Phase::Record,
-        Phase::Verify,
-    ];
+    pub const ALL: [Phase; Phase::COUNT] =
+        [Phase::Encode, Phase::Wait, Phase::Append, Phase::Index, Phase::Sync, Phase::Record, Phase::Verify];
 }
 
 /// Times one operation, phase after phase, or nothing at all.

@@ -159,17 +159,17 @@ impl Shared {
     /// Ends the active segment if it has rows; says whether.
     fn end_active(&self) -> Result<bool> {
         let (_, active, _) = self.log.segments();
-        let has_rows = |id: &nadb_core::SegmentId| self.keyspace.slot(*id).is_some_and(|s| !s.rows().is_empty());
+        let has_rows =
+            |id: &nadb_core::SegmentId| self.keyspace.slot(*id).is_some_and(|s| !s.rows().is_empty());
         let Some(active) = active.filter(has_rows) else { return Ok(false) };
         self.end_early(active)?;
         Ok(true)
     }
 
     fn end_early(&self, segment: nadb_core::SegmentId) -> Result<()> {
-        let unsealed = self.log.unsealed_count();
-        self.log.end_segment(segment)?;
+        let has_ended = self.log.end_segment(segment)?;
         self.keyspace.memory.ended(segment);
-        self.counters.early_rotations.fetch_add(u64::from(self.log.unsealed_count() > unsealed), Ordering::Relaxed);
+        self.counters.early_rotations.fetch_add(u64::from(has_ended), Ordering::Relaxed);
         Ok(())
     }
 

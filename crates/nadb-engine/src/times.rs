@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::LocalKey;
 use std::time::Duration;
 
-use nadb_core::{Clock, KeyHash, Location, NamespaceId, Phase, ReadTime, Result, Stopwatch, TimeSpent, WriteTime};
+use nadb_core::{
+    Clock, KeyHash, Location, NamespaceId, Phase, ReadTime, Result, Stopwatch, TimeSpent, WriteTime,
+};
 
 use crate::engine::Shared;
 use crate::read::Visible;
@@ -109,7 +111,12 @@ impl Shared {
     /// As [`crate::keyspace::Keyspace::find`] of the newest record, and timed. The bytes of a mapped record are fetched before they
     /// are verified, so that the two can be told apart.
     #[cold]
-    pub(crate) fn find_timed(&self, namespace: NamespaceId, hash: KeyHash, key: &[u8]) -> Result<Option<Visible>> {
+    pub(crate) fn find_timed(
+        &self,
+        namespace: NamespaceId,
+        hash: KeyHash,
+        key: &[u8],
+    ) -> Result<Option<Visible>> {
         let watch = Cell::new(Some(Stopwatch::start(&*self.options.clock)));
         let lap = |phase| {
             let mut running = watch.take();

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{
-    Action, Durability, ErrorKind, Operation, Outcome, Phase, Result, Seq, Stopwatch, WriteBatch, WriteOptions, guard,
+    Action, Durability, ErrorKind, Operation, Outcome, Phase, Result, Seq, Stopwatch, WriteBatch,
+    WriteOptions, guard,
 };
 use nadb_log::Placed;
 use smallvec::SmallVec;

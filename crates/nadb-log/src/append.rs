@@ -397,11 +397,11 @@ impl<P: Send> Log<P> {
         }
     }
 
-    /// Ends the active segment before it is full, if it still is `active`; the log goes on in the spare one.
+    /// Ends the active segment before it is full, if it still is `active`, and says so; the log goes on in the spare one.
     ///
     /// # Errors
     /// `NoSpace`, `ReadOnly`, `Io` or `Poisoned`: the segment stays active.
-    pub fn end_segment(&self, active: SegmentId) -> Result<()> {
+    pub fn end_segment(&self, active: SegmentId) -> Result<bool> {
         self.check_poison()?;
         if !self.lock_tail().dirty {
             self.mark_dirty()?;
@@ -409,8 +409,8 @@ impl<P: Send> Log<P> {
         self.rotate(Some(active))
     }
 
-    /// Ends the active segment, if it still is `active`, and goes on in the spare one.
-    fn rotate(&self, active: Option<SegmentId>) -> Result<()> {
+    /// Ends the active segment, if it still is `active`, and goes on in the spare one; says whether it was.
+    fn rotate(&self, active: Option<SegmentId>) -> Result<bool> {
         if self.lock_tail().spare.is_none() {
             self.counters.segment_waits.fetch_add(1, Ordering::Relaxed);
             self.prepare_spare()?;
@@ -419,7 +419,7 @@ impl<P: Send> Log<P> {
         {
             let mut tail = self.lock_tail();
             if tail.active.as_ref().map(|active| active.id) != active {
-                return Ok(());
+                return Ok(false);
             }
             // From here on nobody appends; who wants to waits for the flush lock.
             tail.rotating = true;
@@ -440,7 +440,7 @@ impl<P: Send> Log<P> {
             let _ = full.file.set_len(full.bytes());
             full.keep_appender(Some(appender));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives the active segment a way to be appended to through memory, if its file has one.

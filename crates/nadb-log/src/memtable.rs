@@ -222,7 +222,10 @@ impl Memtable {
     /// As [`Memtable::memory_bytes`], but without a lock; it may be some dozens of rows, and the key orders, behind.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        [&self.tail_bytes, &self.frozen_bytes, &self.system_bytes].map(|bytes| bytes.load(Ordering::Relaxed)).iter().sum()
+        [&self.tail_bytes, &self.frozen_bytes, &self.system_bytes]
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .iter()
+            .sum()
     }
 
     /// All rows by ordinal, for sealing.
