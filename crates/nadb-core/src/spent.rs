@@ -51,8 +51,9 @@ impl Phase {
 #[derive(Debug)]
 pub struct Stopwatch<'c> {
     clock: Option<&'c dyn Clock>,
-    last: Duration,
-    spent: [Duration; Phase::COUNT],
+    /// Nanoseconds, as are those of the phases.
+    last: u64,
+    spent: [u64; Phase::COUNT],
 }
 
 impl<'c> Stopwatch<'c> {
@@ -60,13 +61,13 @@ impl<'c> Stopwatch<'c> {
     #[inline]
     #[must_use]
     pub fn off() -> Stopwatch<'c> {
-        Stopwatch { clock: None, last: Duration::ZERO, spent: [Duration::ZERO; Phase::COUNT] }
+        Stopwatch { clock: None, last: 0, spent: [0; Phase::COUNT] }
     }
 
     /// One that runs from now on.
     #[must_use]
     pub fn start(clock: &'c dyn Clock) -> Stopwatch<'c> {
-        Stopwatch { clock: Some(clock), last: clock.monotonic(), spent: [Duration::ZERO; Phase::COUNT] }
+        Stopwatch { clock: Some(clock), last: nanos(clock.monotonic()), spent: [0; Phase::COUNT] }
     }
 
     /// Whether it times anything.
@@ -80,12 +81,13 @@ impl<'c> Stopwatch<'c> {
     #[inline]
     pub fn lap(&mut self, phase: Phase) {
         if let Some(clock) = self.clock {
-            self.add(clock.monotonic(), phase);
+            self.add(clock, phase);
         }
     }
 
     #[cold]
-    fn add(&mut self, now: Duration, phase: Phase) {
+    fn add(&mut self, clock: &dyn Clock, phase: Phase) {
+        let now = nanos(clock.monotonic());
         if let Some(spent) = self.spent.get_mut(phase as usize) {
             *spent += now.saturating_sub(self.last);
         }
@@ -95,7 +97,7 @@ impl<'c> Stopwatch<'c> {
     /// What was spent in a phase so far.
     #[must_use]
     pub fn spent(&self, phase: Phase) -> Duration {
-        self.spent.get(phase as usize).copied().unwrap_or_default()
+        Duration::from_nanos(self.spent.get(phase as usize).copied().unwrap_or_default())
     }
 }
 
@@ -188,6 +190,11 @@ impl ReadTime {
     pub fn mean(&self) -> Duration {
         mean(self.total(), self.sampled)
     }
+}
+
+/// Enough for five hundred years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn mean(total: Duration, count: u64) -> Duration {

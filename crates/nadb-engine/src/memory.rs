@@ -29,7 +29,7 @@ pub(crate) const SEALING_FACTOR: usize = 3;
 /// Shares of the limit, of which there are eight: full segments and batches, with the active segment's one.
 const SHARES_FOR_WRITES: u64 = 5;
 /// What an operation of a batch takes beside its record: change, outcome, place in the frame, entry among the touched keys.
-const OPERATION_BYTES: u64 = 400;
+const OPERATION_BYTES: u64 = 200;
 /// What an operation adds to a memtable beside its key, and to its frame beside what it says.
 const ROW_BYTES: u64 = 64;
 
@@ -218,11 +218,26 @@ impl Drop for Line<'_> {
 /// What writing a batch takes, about: its frame twice, once as it is encoded and once on its way to the file, and its rows.
 /// Values with more than `blob_above` bytes go to files of their own, piece by piece.
 pub(crate) fn batch_bytes(batch: &WriteBatch<'_>, blob_above: u64) -> u64 {
-    let bytes = |operation: &Operation<'_>| {
-        let key = operation.key.len() as u64;
-        2 * (key + ROW_BYTES + said(operation, blob_above)) + key + ROW_BYTES + OPERATION_BYTES
-    };
-    batch.iter().map(bytes).sum()
+    let row = |operation: &Operation<'_>| operation.key.len() as u64 + ROW_BYTES + OPERATION_BYTES;
+    2 * frame_bytes(batch, blob_above) + batch.iter().map(row).sum::<u64>()
+}
+
+/// Whether a batch is one operation that is surely not worth counting, whatever tags and attributes it has.
+#[inline]
+pub(crate) fn is_small(batch: &WriteBatch<'_>) -> bool {
+    const SMALL_MAX: usize = 4 << 10;
+    match batch {
+        [Operation { key, action: Action::Put(put), .. }] => key.len() + put.value.len() <= SMALL_MAX,
+        [Operation { key, action: Action::Delete, .. }] => key.len() <= SMALL_MAX,
+        _ => false,
+    }
+}
+
+/// What the frame of a batch has, at most and about.
+pub(crate) fn frame_bytes(batch: &WriteBatch<'_>, blob_above: u64) -> u64 {
+    let record =
+        |operation: &Operation<'_>| operation.key.len() as u64 + ROW_BYTES + said(operation, blob_above);
+    batch.iter().map(record).sum()
 }
 
 /// Bytes of a record beside its key and its header.

@@ -17,6 +17,11 @@ pub const MEMTABLE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of a value that is worth a file of its own, at least, where nothing else is said.
 const BLOB_ABOVE_MIN: u64 = 64 << 10;
 
+/// Larger parts of `memory_limit` than one of so many are never frames, but blobs.
+const BLOBS_OF_LIMIT: u64 = 16;
+/// Each of two buffers, which may be half empty, has at most one of so many parts of `memory_limit`: an eighth in all.
+const BUFFERS_OF_LIMIT: u64 = 32;
+
 /// Where a checkpoint begins to be worth its writing: an opening that applies fewer records is short without one. Measured on two
 /// cores with keys of 21 bytes and values of 128: with 1,000,000 keys the close takes 45 ms longer, and opening 120 ms with the
 /// checkpoint, 1.0 to 1.2 s without; with 5,000,000 keys opening takes 0.55 to 0.66 s with it. The number itself is a choice.
@@ -43,7 +48,7 @@ pub struct Options {
     pub buffer_size: usize,
     /// Bytes of memory that memtables, sealing, buffers and batches on their way may take together. What follows the number of keys
     /// (index, live bits, footers that are not mapped), and what snapshots ask for, is beside it. Segments end early, and
-    /// writers wait, where it would be exceeded; larger values than a 32nd of it are blobs.
+    /// writers wait, where it would be exceeded; larger values than a 16th of it are blobs.
     pub memory_limit: u64,
     /// The longest time that a write waits for memory while nothing changes.
     pub stall_max: Duration,
@@ -92,12 +97,12 @@ impl Options {
     /// Bytes of a value above which it becomes a blob.
     pub(crate) fn blobs_above(&self) -> u64 {
         let above = self.blob_above.unwrap_or((self.memtable_size / 4).max(BLOB_ABOVE_MIN));
-        above.min(VALUE_BYTES_MAX as u64).min(self.memory_limit / 32)
+        above.min(VALUE_BYTES_MAX as u64).min(self.memory_limit / BLOBS_OF_LIMIT)
     }
 
     /// Bytes of buffered writes after which the next one hands them over, within the limit of memory.
     pub(crate) fn buffer_bytes(&self) -> usize {
-        self.buffer_size.min(usize::try_from(self.memory_limit / 32).unwrap_or(usize::MAX))
+        self.buffer_size.min(usize::try_from(self.memory_limit / BUFFERS_OF_LIMIT).unwrap_or(usize::MAX))
     }
 
     /// Checks what was chosen.

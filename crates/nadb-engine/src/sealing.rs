@@ -9,7 +9,7 @@ use nadb_log::Rows;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::engine::Shared;
-use crate::memory::{Line, UNCOUNTED_MAX, batch_bytes};
+use crate::memory::{Line, UNCOUNTED_MAX, batch_bytes, is_small};
 
 /// Full segments whose rows are in memory, at most, before writers wait.
 const PENDING_MAX: usize = 4;
@@ -92,7 +92,7 @@ impl Shared {
     /// nothing has changed for `Options::stall_max`. Nothing was written.
     #[inline]
     pub(crate) fn make_room(&self, batch: &WriteBatch<'_>) -> Result<Room<'_>> {
-        let bytes = batch_bytes(batch, self.blobs.above);
+        let bytes = if is_small(batch) { 0 } else { batch_bytes(batch, self.blobs.above) };
         let bytes = if bytes <= UNCOUNTED_MAX { 0 } else { bytes };
         if bytes == 0 && !self.keyspace.memory.is_pressed() && self.log.unsealed_count() <= PENDING_MAX {
             return Ok(Room { shared: self, bytes: 0 });

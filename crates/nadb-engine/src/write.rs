@@ -16,6 +16,7 @@ use crate::backend::capabilities;
 use crate::blobs::NewBlobs;
 use crate::engine::Shared;
 use crate::inflight::Hashes;
+use crate::memory::frame_bytes;
 use crate::namespaces::Namespace;
 use crate::plan::{Found, Plan};
 
@@ -187,6 +188,10 @@ impl Shared {
         blobs: &NewBlobs<'_>,
     ) -> Result<Plan<'b>> {
         let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), batch.len() > 1);
+        if batch.len() > 1 {
+            let room = frame_bytes(batch, self.blobs.above);
+            plan.body.reserve(usize::try_from(room).unwrap_or_default());
+        }
         for created in &targets.created {
             plan.create_namespace(created);
         }

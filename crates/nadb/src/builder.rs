@@ -77,10 +77,10 @@ impl StoreBuilder {
     /// Bytes of memory that the store may take for writing: what is known of records before their segments are sealed, sealing itself,
     /// buffers, and batches on their way; at least 8 MiB, default 256 MiB.
     ///
-    /// What follows the number of keys is beside it (the key index with 17 to 24 bytes a key, live bits with less than one), and
+    /// What follows the number of keys is beside it (the key index with at most 24 bytes a key, live bits with less than one), and
     /// so is what open snapshots ask for; [`Stats`](crate::Stats) has each part. Where the limit would be exceeded, segments end
-    /// before they are full, and then writers wait until segments are sealed. A batch may have about a quarter of it;
-    /// values with more than a 32nd of it get files of their own.
+    /// before they are full, and then writers wait until segments are sealed. A batch may have about a fifth of it;
+    /// values with more than a 16th of it get files of their own.
     ///
     /// ```
     /// use nadb::Store;

@@ -210,6 +210,27 @@ fn the_parts_of_memory_add_up_to_what_is_allocated() {
     }
 }
 
+/// What is set aside for a batch is enough, and not much too much, for many small records and for few large ones.
+#[test]
+fn a_batch_takes_about_what_is_set_aside_for_it() {
+    let _turn = TURN.lock();
+    for (count, key_len, len) in [(100_000, 12, 0), (50_000, 24, 100), (2_000, 24, 20_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(&dir, |options| options.compression = nadb_core::Compression::None);
+        engine.write(&[put("first", b"")], None).unwrap();
+        let (keys, value) = (keys(count, key_len), vec![3; len]);
+        let batch: Vec<_> = keys.iter().map(|key| put(key, &value)).collect();
+        let index = stats(&engine).index_bytes;
+        let before = begin_peak();
+        engine.write(&batch, None).unwrap();
+        let took = peak() - before - usize::try_from(stats(&engine).index_bytes - index).unwrap();
+        let set_aside = count * (2 * (key_len + 64 + len) + key_len + 64 + 200);
+        println!("{count} of {key_len} + {len} bytes: {took}, set aside {set_aside}");
+        assert!(took <= set_aside + SLACK && took >= set_aside / 3, "{took} of {set_aside}");
+        engine.close().unwrap();
+    }
+}
+
 /// What the limit sets aside for the sealing of a segment is enough.
 #[test]
 fn sealing_takes_no_more_than_is_set_aside_for_it() {
@@ -282,7 +303,7 @@ fn a_batch_beyond_the_limit_is_refused_and_a_large_one_waits_until_there_is_room
         engine.write(&[put(&key, b"small")], None).unwrap();
     }
     assert_eq!(stats(&engine).seals, 0);
-    engine.write(&batch(1_540), None).unwrap();
+    engine.write(&batch(1_660), None).unwrap();
     assert!(stats(&engine).seals > 0 && stats(&engine).frame_bytes == 0, "{:?}", stats(&engine));
     // A value that is too large for the frames is written piece by piece.
     let large = vec![5; 6 << 20];
