@@ -19,6 +19,7 @@ mod merge;
 mod meta;
 mod report;
 mod snapshot;
+mod spent;
 mod stream;
 mod value;
 mod write;
@@ -38,6 +39,7 @@ pub use report::{
     VerifyReport,
 };
 pub use snapshot::BackendSnapshot;
+pub use spent::{Phase, ReadTime, Stopwatch, TimeSpent, WriteTime};
 pub use stream::{ValueReader, ValueWriter};
 pub use value::Value;
 pub use write::{

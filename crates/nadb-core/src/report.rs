@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::TimeSpent;
+
 /// A namespace and how many keys it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -120,16 +122,33 @@ pub struct Stats {
     pub durable_seq: u64,
     /// RAM of the key index, in bytes.
     pub index_bytes: u64,
-    /// RAM of the records of segments that are not sealed, and of damaged footers, in bytes.
+    /// RAM of what is known of the records of segments that are not sealed, in bytes.
     pub memtable_bytes: u64,
-    /// RAM of the bitmaps that say which records are live, in bytes.
+    /// RAM of the bitmaps that say which records are live, and of the deaths that open views may ask for, in bytes.
     pub live_set_bytes: u64,
+    /// RAM of footers, in bytes: their bytes where they are not mapped, and those that were damaged and are kept as memtables.
+    pub footer_memory_bytes: u64,
+    /// RAM that is kept for frames which the operating system does not have yet, in bytes.
+    pub buffer_bytes: u64,
+    /// RAM of large batches that are being written, in bytes: what was set aside for them.
+    pub frame_bytes: u64,
+    /// RAM of the sealing that is going on, in bytes: what was set aside for it.
+    pub sealing_bytes: u64,
+    /// RAM of what does not grow with the data: tables, locks, names of files, in bytes; an estimate.
+    pub fixed_bytes: u64,
+    /// What [`Stats::limited_bytes`] stays within, `memory_limit`; zero where the backend has none.
+    pub memory_limit: u64,
+    /// Bytes of files that are mapped. They are no RAM of the store's own: the operating system has them in memory as long as it
+    /// has room.
+    pub mapped_bytes: u64,
     /// Full segments that wait to be sealed.
     pub unsealed_segments: u64,
     /// Segments sealed since the store was opened.
     pub seals: u64,
-    /// Times that a write waited because too many segments were waiting to be sealed.
+    /// Times that a write waited: too many segments were waiting to be sealed, or memory had reached its limit.
     pub seal_waits: u64,
+    /// Segments that were ended before they were full, because of the memory of their rows.
+    pub early_rotations: u64,
     /// Views that are open: snapshots, scans, reads of several keys.
     pub views: u64,
     /// How long the oldest of them has been open.
@@ -154,6 +173,31 @@ pub struct Stats {
     pub syncs: u64,
     /// Times a write had to wait for a new segment to be prepared.
     pub segment_waits: u64,
+    /// Where the time of writes and reads went.
+    pub time: TimeSpent,
+}
+
+impl Stats {
+    /// The RAM that `memory_limit` bounds: memtables, sealing, buffers, and frames on their way.
+    #[must_use]
+    pub fn limited_bytes(&self) -> u64 {
+        self.memtable_bytes + self.sealing_bytes + self.buffer_bytes + self.frame_bytes
+    }
+
+    /// All RAM of the store's own: what is bounded, and what follows the number of keys and what views ask for. What is mapped is
+    /// not in it.
+    ///
+    /// ```
+    /// use nadb_core::Stats;
+    /// let mut stats = Stats::default();
+    /// (stats.index_bytes, stats.memtable_bytes, stats.mapped_bytes) = (2_000, 1_000, 64_000);
+    /// assert_eq!((stats.memory_bytes(), stats.limited_bytes()), (3_000, 1_000));
+    /// ```
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let follows_keys = self.index_bytes + self.live_set_bytes + self.footer_memory_bytes;
+        self.limited_bytes() + follows_keys + self.versions_bytes + self.fixed_bytes
+    }
 }
 
 /// What opening found.

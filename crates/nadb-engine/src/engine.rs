@@ -26,6 +26,7 @@ use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
 use crate::stream::{Reader, Writer};
 use crate::striped::StripedCount;
+use crate::times::Times;
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -67,7 +68,12 @@ pub(crate) struct Counters {
     pub(crate) gets: StripedCount,
     pub(crate) seals: AtomicU64,
     pub(crate) seal_waits: AtomicU64,
+    pub(crate) early_rotations: AtomicU64,
 }
+
+/// What a store takes that has no data, and what a segment takes beside its rows and bits; measured.
+const FIXED_BYTES: u64 = 64 << 10;
+const SLOT_BYTES: u64 = 1 << 10;
 
 /// One open store.
 #[derive(Debug)]
@@ -79,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) in_flight: InFlight,
     pub(crate) counters: Counters,
+    pub(crate) times: Times,
     pub(crate) sealing: Sealing,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
@@ -102,9 +109,10 @@ impl Engine {
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
         options.check()?;
         let keyspace = Arc::new(Keyspace::new());
+        keyspace.memory.set_limit(options.memory_limit);
         let log_options = LogOptions {
             segment_size: options.memtable_size,
-            buffer_size: options.buffer_size,
+            buffer_size: options.buffer_bytes(),
             create: options.create,
             read_mode: options.read_mode,
             clock: Arc::clone(&options.clock),
@@ -137,6 +145,7 @@ impl Engine {
             dir: dir.to_path_buf(),
             in_flight: InFlight::new(),
             counters: Counters::default(),
+            times: Times::default(),
             sealing: Sealing::default(),
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
@@ -146,6 +155,7 @@ impl Engine {
             wake: Mutex::default(),
             woken: Condvar::new(),
         });
+        shared.note_opened();
         let thread = if background { Some(background::spawn(&shared)?) } else { None };
         Ok(Engine { handle: Arc::new(Handle { shared, thread: Mutex::new(thread) }) })
     }
@@ -378,21 +388,20 @@ impl Shared {
         for slot in self.keyspace.slots().iter() {
             stats.live_bytes += slot.live.live_bytes();
             stats.remembered_deaths += slot.live.deaths() as u64;
-            stats.live_set_bytes += slot.live.memory_bytes();
-            stats.memtable_bytes += slot.rows().memory_bytes() as u64;
         }
+        self.memory_stats(&mut stats);
+        stats.time = self.times.spent();
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;
         stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
         stats.pinned_bytes = self.keyspace.versions.record_bytes();
-        stats.versions_bytes = self.keyspace.versions.memory_bytes();
         stats.unsealed_segments = self.log.unsealed_count() as u64;
         stats.seals = load(&self.counters.seals);
         stats.seal_waits = load(&self.counters.seal_waits);
+        stats.early_rotations = load(&self.counters.early_rotations);
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;
         stats.durable_seq = self.log.durable_seq().0;
-        stats.index_bytes = self.keyspace.index.memory_bytes();
         stats.batches = load(&self.counters.batches);
         stats.operations = load(&self.counters.operations);
         stats.gets = self.counters.gets.get();
@@ -401,6 +410,32 @@ impl Shared {
         stats.syncs = load(&log.syncs);
         stats.segment_waits = load(&log.segment_waits);
         Ok(stats)
+    }
+
+    /// RAM by part, and what is mapped.
+    fn memory_stats(&self, stats: &mut Stats) {
+        let slots = self.keyspace.slots();
+        for slot in slots.iter() {
+            let rows = slot.rows();
+            stats.live_set_bytes += slot.live.memory_bytes();
+            let bytes = rows.memory_bytes() as u64;
+            match slot.segment.extent().filter(|_| slot.segment.is_sealed()) {
+                None => stats.memtable_bytes += bytes,
+                Some(extent) => {
+                    let is_mapped = slot.segment.mapped_bytes() > 0 || rows.memtable().is_some();
+                    let footer = u64::from(extent.file_len - extent.frames_end);
+                    stats.footer_memory_bytes += bytes + if is_mapped { 0 } else { footer };
+                }
+            }
+        }
+        stats.mapped_bytes = self.log.segments().0.iter().map(|segment| segment.mapped_bytes()).sum();
+        stats.versions_bytes = self.keyspace.versions.memory_bytes();
+        stats.index_bytes = self.keyspace.index.memory_bytes();
+        stats.buffer_bytes = self.log.buffer_memory_bytes() as u64;
+        stats.frame_bytes = self.keyspace.memory.frame_bytes();
+        stats.sealing_bytes = self.keyspace.memory.sealing_bytes();
+        stats.fixed_bytes = FIXED_BYTES + slots.len() as u64 * SLOT_BYTES;
+        stats.memory_limit = self.options.memory_limit;
     }
 
     fn segment_infos(&self) -> Result<Vec<SegmentInfo>> {

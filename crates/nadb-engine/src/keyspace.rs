@@ -10,6 +10,7 @@ use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowC
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use crate::memory::{MEMORY_LIMIT, Memory};
 use crate::namespaces::{Namespace, Namespaces};
 use crate::slot::{Slot, SlotTable};
 use crate::view::{Views, ViewsState};
@@ -26,6 +27,8 @@ pub(crate) struct Keyspace {
     pub(crate) versions: VersionTable<Arc<Slot>>,
     pub(crate) namespaces: Namespaces,
     pub(crate) views: Views,
+    /// What rows, and batches on their way, take.
+    pub(crate) memory: Memory,
     slots: Published<SlotTable>,
     hash_seed: AtomicU64,
     /// Nothing that expired at or before this is visible, whatever the wall clock shows.
@@ -82,7 +85,8 @@ pub(crate) struct Write {
 impl Publish<Arc<Write>> for Keyspace {
     fn publish(&self, write: Arc<Write>, placed: Placed, segment: &Arc<Segment>) {
         let slot = self.slot_for(segment);
-        let first = slot.append(&write.body, &placed);
+        let (first, held) = slot.append(&write.body, &placed);
+        self.memory.note(&slot, held);
         let frame = Frame { changes: &write.changes, placed, slot: &slot, first };
         let mut views = self.views.lock();
         if write.changes.keys.len() <= KEYS_UNDER_LOCK {
@@ -113,6 +117,7 @@ impl Keyspace {
             versions: VersionTable::new(),
             namespaces: Namespaces::new(),
             views: Views::default(),
+            memory: Memory::new(MEMORY_LIMIT),
             slots: Published::new(SlotTable::default()),
             hash_seed: AtomicU64::new(0),
             time_mark_ms: AtomicU64::new(0),

@@ -13,6 +13,7 @@ mod checkpoint;
 mod engine;
 mod inflight;
 mod keyspace;
+mod memory;
 mod namespaces;
 mod options;
 mod plan;
@@ -27,11 +28,13 @@ mod slot;
 mod snapshot;
 mod stream;
 mod striped;
+mod times;
 mod verify;
 mod view;
 mod write;
 
 pub use engine::Engine;
+pub use memory::MEMORY_LIMIT_MIN;
 pub use nadb_log::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     ReadMode, RepairOutcome, RepairReport,

@@ -7,6 +7,8 @@ use nadb_core::limits::VALUE_BYTES_MAX;
 use nadb_core::{Clock, Compression, Durability, Entropy, Error, OnOpen, OsEntropy, Result, SystemClock};
 use nadb_log::ReadMode;
 
+use crate::memory::{MEMORY_LIMIT, MEMORY_LIMIT_MIN};
+
 /// Bytes of a segment, at least.
 pub const MEMTABLE_BYTES_MIN: u64 = 4 << 10;
 /// Bytes of a segment, at most.
@@ -14,6 +16,11 @@ pub const MEMTABLE_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of a value that is worth a file of its own, at least, where nothing else is said.
 const BLOB_ABOVE_MIN: u64 = 64 << 10;
+
+/// Larger parts of `memory_limit` than one of so many are never frames, but blobs.
+const BLOBS_OF_LIMIT: u64 = 16;
+/// Each of two buffers, which may be half empty, has at most one of so many parts of `memory_limit`: an eighth in all.
+const BUFFERS_OF_LIMIT: u64 = 32;
 
 /// Where a checkpoint begins to be worth its writing: an opening that applies fewer records is short without one. Measured on two
 /// cores with keys of 21 bytes and values of 128: with 1,000,000 keys the close takes 45 ms longer, and opening 120 ms with the
@@ -39,6 +46,12 @@ pub struct Options {
     pub flush_interval: Duration,
     /// Bytes of buffered writes after which the next one hands them all to the operating system.
     pub buffer_size: usize,
+    /// Bytes of memory that memtables, sealing, buffers and batches on their way may take together. What follows the number of keys
+    /// (index, live bits, footers that are not mapped), and what snapshots ask for, is beside it. Segments end early, and
+    /// writers wait, where it would be exceeded; larger values than a 16th of it are blobs.
+    pub memory_limit: u64,
+    /// The longest time that a write waits for memory while nothing changes.
+    pub stall_max: Duration,
     /// Whether a missing store is created.
     pub create: bool,
     /// Whether background threads flush, sync and prepare segments. Without them the caller does, by
@@ -67,6 +80,8 @@ impl Default for Options {
             sync_interval: Duration::from_secs(1),
             flush_interval: Duration::from_millis(100),
             buffer_size: 1 << 20,
+            memory_limit: MEMORY_LIMIT,
+            stall_max: Duration::from_secs(60),
             create: true,
             background: true,
             checkpoint_rows: CHECKPOINT_ROWS,
@@ -81,7 +96,13 @@ impl Default for Options {
 impl Options {
     /// Bytes of a value above which it becomes a blob.
     pub(crate) fn blobs_above(&self) -> u64 {
-        self.blob_above.unwrap_or((self.memtable_size / 4).max(BLOB_ABOVE_MIN)).min(VALUE_BYTES_MAX as u64)
+        let above = self.blob_above.unwrap_or((self.memtable_size / 4).max(BLOB_ABOVE_MIN));
+        above.min(VALUE_BYTES_MAX as u64).min(self.memory_limit / BLOBS_OF_LIMIT)
+    }
+
+    /// Bytes of buffered writes after which the next one hands them over, within the limit of memory.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_size.min(usize::try_from(self.memory_limit / BUFFERS_OF_LIMIT).unwrap_or(usize::MAX))
     }
 
     /// Checks what was chosen.
@@ -93,6 +114,12 @@ impl Options {
             return Err(Error::limit(format!(
                 "memtable_size is {} bytes, the limit is {MEMTABLE_BYTES_MIN} to {MEMTABLE_BYTES_MAX} bytes",
                 self.memtable_size
+            )));
+        }
+        if self.memory_limit < MEMORY_LIMIT_MIN {
+            return Err(Error::limit(format!(
+                "memory_limit is {} bytes, the least is {MEMORY_LIMIT_MIN} bytes (8 MiB)",
+                self.memory_limit
             )));
         }
         if self.sync_interval.is_zero() || self.flush_interval.is_zero() {

@@ -32,7 +32,10 @@ impl Shared {
         self.check_read(namespace, key)?;
         let Some(namespace) = self.keyspace.namespaces.id_of(namespace) else { return Ok(None) };
         let hash = self.keyspace.hash(namespace, key);
-        let found = self.keyspace.find(namespace, hash, key, |at| self.read(at))?;
+        let found = match self.times.is_get_due() {
+            true => self.find_timed(namespace, hash, key)?,
+            false => self.keyspace.find(namespace, hash, key, |at| self.read(at))?,
+        };
         unexpired(found, self.now_ms())
     }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::LiveSet;
-use nadb_log::{Footer, FrameBody, Placed, Row, Rows, Segment, SystemRow};
+use nadb_log::{Footer, FrameBody, Memtable, Placed, Row, Rows, Segment, SystemRow};
 use parking_lot::RwLock;
 
 /// One segment.
@@ -13,6 +14,8 @@ pub(crate) struct Slot {
     pub(crate) segment: Arc<Segment>,
     /// Which rows are live, by ordinal: an ordinal stays the same when the rows move from memtable to footer.
     pub(crate) live: LiveSet,
+    /// What the accounts of memory have of its rows.
+    pub(crate) noted_bytes: AtomicUsize,
     rows: RwLock<Rows>,
 }
 
@@ -28,7 +31,12 @@ impl Slot {
     }
 
     pub(crate) fn with_live(segment: &Arc<Segment>, rows: Rows, live: LiveSet) -> Arc<Slot> {
-        Arc::new(Slot { segment: Arc::clone(segment), live, rows: RwLock::new(rows) })
+        Arc::new(Slot {
+            segment: Arc::clone(segment),
+            live,
+            noted_bytes: AtomicUsize::new(0),
+            rows: RwLock::new(rows),
+        })
     }
 
     /// Where its rows are now; they stay readable there whatever happens to the slot.
@@ -41,8 +49,8 @@ impl Slot {
         *self.rows.write() = Rows::Footer(Arc::new(footer));
     }
 
-    /// Adds the rows of a frame; gives the ordinal of the first.
-    pub(crate) fn append(&self, body: &FrameBody, placed: &Placed) -> Ordinal {
+    /// Adds the rows of a frame; gives the ordinal of the first, and the memory of all of the segment's rows.
+    pub(crate) fn append(&self, body: &FrameBody, placed: &Placed) -> (Ordinal, usize) {
         let rows = self.rows.read();
         let first = Ordinal(rows.len());
         if let Rows::Memtable(memtable) = &*rows {
@@ -56,7 +64,7 @@ impl Slot {
                 }
             }
         }
-        first
+        (first, rows.memtable().map_or(0, Memtable::held_bytes))
     }
 
     /// The row of the record at a place that the index names.

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{
-    Action, Durability, ErrorKind, Operation, Outcome, Result, Seq, WriteBatch, WriteOptions, guard,
+    Action, Durability, ErrorKind, Operation, Outcome, Phase, Result, Seq, Stopwatch, WriteBatch,
+    WriteOptions, guard,
 };
 use nadb_log::Placed;
 use smallvec::SmallVec;
@@ -15,6 +16,7 @@ use crate::backend::capabilities;
 use crate::blobs::NewBlobs;
 use crate::engine::Shared;
 use crate::inflight::Hashes;
+use crate::memory::frame_bytes;
 use crate::namespaces::Namespace;
 use crate::plan::{Found, Plan};
 
@@ -63,15 +65,17 @@ impl Shared {
         durability: Option<Durability>,
     ) -> Result<Vec<Outcome>> {
         let durability = durability.unwrap_or(self.options.durability);
+        let mut watch = self.times.watch_write(&*self.options.clock);
         let _open = self.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.wait_for_sealing()?;
+        let _room = self.make_room(batch)?;
+        watch.lap(Phase::Wait);
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
         loop {
-            let tried = self.try_write(batch, &mut blobs, durability);
+            let tried = self.try_write(batch, &mut blobs, durability, &mut watch);
             let is_in_doubt = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned);
             if is_in_doubt && guard::on("blob.kept_in_doubt") {
                 blobs.keep_all();
@@ -80,7 +84,10 @@ impl Shared {
                 // Nothing is held any more that another writer of the same keys waits for.
                 if durability == Durability::Synced {
                     self.log.sync_upto(last_seq)?;
+                    watch.lap(Phase::Sync);
                 }
+                self.times.add_write(&watch, batch.len());
+                self.note_memory();
                 self.note_activity();
                 return Ok(outcomes);
             }
@@ -93,6 +100,7 @@ impl Shared {
         batch: &WriteBatch<'_>,
         blobs: &mut NewBlobs<'_>,
         durability: Durability,
+        watch: &mut Stopwatch<'_>,
     ) -> Result<Option<(Vec<Outcome>, Seq)>> {
         let targets = self.targets(batch)?;
         let mut existing: SmallVec<[&Arc<Namespace>; 1]> = targets
@@ -110,7 +118,9 @@ impl Shared {
             }
         }
         hashes.extend(targets.created.iter().map(|created| self.name_hash(&created.name)));
+        watch.lap(Phase::Encode);
         let in_flight = self.in_flight.acquire(hashes);
+        watch.lap(Phase::Wait);
         let is_stale = existing.iter().any(|namespace| namespace.is_dropped())
             || targets.created.iter().any(|created| self.keyspace.namespaces.get(&created.name).is_some());
         if is_stale {
@@ -120,7 +130,8 @@ impl Shared {
         if plan.body.is_empty() {
             return Ok(Some((plan.outcomes(0), self.settle(durability)?)));
         }
-        let (plan, placed) = self.append(plan, durability)?;
+        watch.lap(Phase::Encode);
+        let (plan, placed) = self.append(plan, durability, watch)?;
         blobs.keep(&plan.used_blobs);
         drop(in_flight);
         drop(gates);
@@ -137,10 +148,15 @@ impl Shared {
     }
 
     /// Appends a plan's frame; returns when it is visible.
-    fn append<'a>(&self, mut plan: Plan<'a>, durability: Durability) -> Result<(Plan<'a>, Placed)> {
+    fn append<'a>(
+        &self,
+        mut plan: Plan<'a>,
+        durability: Durability,
+        watch: &mut Stopwatch<'_>,
+    ) -> Result<(Plan<'a>, Placed)> {
         let write = plan.take_write();
-        let placed =
-            self.log.append_visible(&write.body, durability, plan.only_deletes, || Arc::clone(&write))?;
+        let payload = || Arc::clone(&write);
+        let placed = self.log.append_visible(&write.body, durability, plan.only_deletes, payload, watch)?;
         Ok((plan, placed))
     }
 
@@ -172,6 +188,10 @@ impl Shared {
         blobs: &NewBlobs<'_>,
     ) -> Result<Plan<'b>> {
         let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), batch.len() > 1);
+        if batch.len() > 1 {
+            let room = frame_bytes(batch, self.blobs.above);
+            plan.body.reserve(usize::try_from(room).unwrap_or_default());
+        }
         for created in &targets.created {
             plan.create_namespace(created);
         }
@@ -218,7 +238,7 @@ impl Shared {
         }
         let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), false);
         plan.drop_namespace(&namespace);
-        let (_, placed) = self.append(plan, self.options.durability)?;
+        let (_, placed) = self.append(plan, self.options.durability, &mut Stopwatch::off())?;
         drop(gate);
         // Its keys cannot be found any more; where a footer cannot be read, they go later.
         let _ = self.keyspace.purge_dropped();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{FRAME_BODY_MAX, SEQ_MAX};
-use nadb_core::{Durability, Error, ErrorKind, Result, SegmentId, Seq, guard};
+use nadb_core::{Durability, Error, ErrorKind, Phase, Result, SegmentId, Seq, Stopwatch, guard};
 use nadb_vfs::{Appender, Room};
 use parking_lot::MutexGuard;
 
@@ -43,7 +43,7 @@ impl<P: Send> Log<P> {
         only_deletes: bool,
         payload: impl FnMut() -> P,
     ) -> Result<Placed> {
-        let placed = self.append_visible(body, durability, only_deletes, payload)?;
+        let placed = self.append_visible(body, durability, only_deletes, payload, &mut Stopwatch::off())?;
         if durability == Durability::Synced {
             self.sync_upto(placed.last_seq())?;
         }
@@ -51,7 +51,7 @@ impl<P: Send> Log<P> {
     }
 
     /// As [`Log::append`], but returns when the frame is published: a `Synced` frame is not durable yet, and the caller
-    /// asks [`Log::sync_upto`] for that once it holds nothing that other writers wait for.
+    /// asks [`Log::sync_upto`] for that once it holds nothing that other writers wait for. `watch` is told where time goes.
     ///
     /// # Errors
     /// As [`Log::append`].
@@ -61,11 +61,12 @@ impl<P: Send> Log<P> {
         durability: Durability,
         only_deletes: bool,
         mut payload: impl FnMut() -> P,
+        watch: &mut Stopwatch<'_>,
     ) -> Result<Placed> {
         check_body(body)?;
-        match self.append_once(body, durability, only_deletes, payload()) {
+        match self.append_once(body, durability, only_deletes, payload(), watch) {
             Err(error) if error.kind() == ErrorKind::NoSpace && only_deletes && self.release_ballast() => {
-                self.append_once(body, durability, only_deletes, payload())
+                self.append_once(body, durability, only_deletes, payload(), watch)
             }
             result => result,
         }
@@ -77,23 +78,27 @@ impl<P: Send> Log<P> {
         durability: Durability,
         only_deletes: bool,
         payload: P,
+        watch: &mut Stopwatch<'_>,
     ) -> Result<Placed> {
         let is_buffered = durability == Durability::Buffered;
         if is_buffered && self.lock_tail().pending.len() > self.options.buffer_size {
             self.write_out_all()?;
+            watch.lap(Phase::Append);
         }
-        let (ticket, placed, is_in_file) = self.reserve(body, is_buffered, only_deletes, payload)?;
+        let (ticket, placed, is_in_file) = self.reserve(body, is_buffered, only_deletes, payload, watch)?;
         if is_in_file {
-            self.publish_ready();
+            self.publish_ready_in(watch);
             return Ok(placed);
         }
         let mut written = Ok(());
         if is_buffered {
-            self.publish_ready();
+            self.publish_ready_in(watch);
         }
         // A buffered frame behind one that must be in the file first goes there with it.
         if !is_buffered || self.lock_tail().queue.front().is_some_and(|first| first.ticket <= ticket) {
-            written = self.write_out(ticket);
+            let flush = self.flush.lock();
+            watch.lap(Phase::Wait);
+            written = self.write_out_in(ticket, &flush, watch);
         }
         self.outcome(ticket, written)?;
         Ok(placed)
@@ -106,6 +111,7 @@ impl<P: Send> Log<P> {
         is_buffered: bool,
         only_deletes: bool,
         payload: P,
+        watch: &mut Stopwatch<'_>,
     ) -> Result<(u64, Placed, bool)> {
         loop {
             self.check_poison()?;
@@ -136,7 +142,11 @@ impl<P: Send> Log<P> {
                     tail.last_seq
                 )));
             }
-            return Ok(self.take_place(tail, segment, body, is_buffered, payload));
+            watch.lap(Phase::Wait);
+            let taken = self.take_place(tail, segment, body, is_buffered, payload);
+            drop(guard);
+            watch.lap(Phase::Append);
+            return Ok(taken);
         }
     }
 
@@ -228,9 +238,11 @@ impl<P: Send> Log<P> {
     }
 
     /// Publishes frames from the front of the queue as long as they may be.
-    pub(crate) fn publish_ready(&self) {
+    fn publish_ready_in(&self, watch: &mut Stopwatch<'_>) {
         let _publish = self.publish.lock();
+        watch.lap(Phase::Wait);
         self.publish_ready_locked();
+        watch.lap(Phase::Index);
     }
 
     fn publish_ready_locked(&self) {
@@ -286,7 +298,16 @@ impl<P: Send> Log<P> {
         self.write_out(u64::MAX)
     }
 
-    pub(crate) fn write_out_locked(&self, ticket: u64, _flush: &MutexGuard<'_, ()>) -> Result<()> {
+    pub(crate) fn write_out_locked(&self, ticket: u64, flush: &MutexGuard<'_, ()>) -> Result<()> {
+        self.write_out_in(ticket, flush, &mut Stopwatch::off())
+    }
+
+    fn write_out_in(
+        &self,
+        ticket: u64,
+        _flush: &MutexGuard<'_, ()>,
+        watch: &mut Stopwatch<'_>,
+    ) -> Result<()> {
         self.check_poison()?;
         let taken = {
             let mut tail = self.lock_tail();
@@ -325,7 +346,8 @@ impl<P: Send> Log<P> {
                 }
             }
         }
-        self.publish_ready();
+        watch.lap(Phase::Append);
+        self.publish_ready_in(watch);
         Ok(())
     }
 
@@ -375,8 +397,20 @@ impl<P: Send> Log<P> {
         }
     }
 
-    /// Ends the active segment, if it still is `active`, and goes on in the spare one.
-    fn rotate(&self, active: Option<SegmentId>) -> Result<()> {
+    /// Ends the active segment before it is full, if it still is `active`, and says so; the log goes on in the spare one.
+    ///
+    /// # Errors
+    /// `NoSpace`, `ReadOnly`, `Io` or `Poisoned`: the segment stays active.
+    pub fn end_segment(&self, active: SegmentId) -> Result<bool> {
+        self.check_poison()?;
+        if !self.lock_tail().dirty {
+            self.mark_dirty()?;
+        }
+        self.rotate(Some(active))
+    }
+
+    /// Ends the active segment, if it still is `active`, and goes on in the spare one; says whether it was.
+    fn rotate(&self, active: Option<SegmentId>) -> Result<bool> {
         if self.lock_tail().spare.is_none() {
             self.counters.segment_waits.fetch_add(1, Ordering::Relaxed);
             self.prepare_spare()?;
@@ -385,7 +419,7 @@ impl<P: Send> Log<P> {
         {
             let mut tail = self.lock_tail();
             if tail.active.as_ref().map(|active| active.id) != active {
-                return Ok(());
+                return Ok(false);
             }
             // From here on nobody appends; who wants to waits for the flush lock.
             tail.rotating = true;
@@ -406,7 +440,7 @@ impl<P: Send> Log<P> {
             let _ = full.file.set_len(full.bytes());
             full.keep_appender(Some(appender));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives the active segment a way to be appended to through memory, if its file has one.

@@ -291,6 +291,11 @@ impl FrameBody {
         FrameBody::default()
     }
 
+    /// Makes room for so many bytes of records at once, so that a large body is not copied, and held twice, while it grows.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// Adds a record; gives its offset in the body and its length.
     pub fn push(&mut self, record: &RecordFields<'_>) -> (u32, u32) {
         let at = self.len();

@@ -334,6 +334,14 @@ impl<P: Send> Log<P> {
         tail.pending.len() + tail.writing.as_ref().map_or(0, |writing| writing.len())
     }
 
+    /// Bytes of memory that are kept for frames on their way to the file.
+    #[must_use]
+    pub fn buffer_memory_bytes(&self) -> usize {
+        let tail = self.tail.lock();
+        let frames = tail.pending.capacity() + tail.writing.as_ref().map_or(0, |writing| writing.capacity());
+        frames + tail.queue.capacity() * size_of::<Queued<P>>()
+    }
+
     /// The segments in order, and which of them is active and which a spare.
     #[must_use]
     pub fn segments(&self) -> (Vec<Arc<Segment>>, Option<SegmentId>, Option<SegmentId>) {

@@ -22,7 +22,7 @@ use std::fmt;
 use std::mem::{self, size_of};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use nadb_core::{NamespaceId, Ordinal, Seq, guard};
 use parking_lot::{Mutex, RwLock};
@@ -46,6 +46,10 @@ struct Sizes {
     run_key_bytes: usize,
 }
 
+/// Of so many rows, one notes how much memory there is; one with a longer key always does.
+const NOTE_EVERY: u32 = 64;
+const NOTE_KEY_BYTES: usize = 256;
+
 const SIZES: Sizes =
     Sizes { tail_rows: 4096, tail_key_bytes: 1 << 20, run_rows: 65_536, run_key_bytes: 16 << 20 };
 
@@ -60,6 +64,10 @@ pub struct Memtable {
     /// Runs by ordinal, without gaps, up to the tail. Changed behind its end under `tail`, elsewhere under `merging`.
     frozen: RwLock<Vec<Arc<Run>>>,
     system: Mutex<Vec<SystemRow>>,
+    /// What the tail, the runs and the system rows take, each noted under its lock.
+    tail_bytes: AtomicUsize,
+    frozen_bytes: AtomicUsize,
+    system_bytes: AtomicUsize,
 }
 
 impl Default for Memtable {
@@ -89,6 +97,9 @@ impl Memtable {
             tail: Mutex::new(Rows::with_room(0, 0, 0)),
             frozen: RwLock::new(Vec::new()),
             system: Mutex::new(Vec::new()),
+            tail_bytes: AtomicUsize::new(0),
+            frozen_bytes: AtomicUsize::new(0),
+            system_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -102,6 +113,8 @@ impl Memtable {
             // A tail that got full will get full again: its successor has room for as much at once.
             let next = Rows::with_room(tail.end(), tail.len() as usize, tail.key_bytes());
             self.freeze(&mut tail, next);
+        } else if ordinal.0.is_multiple_of(NOTE_EVERY) || row.key.len() > NOTE_KEY_BYTES {
+            self.tail_bytes.store(tail.memory_bytes(), Ordering::Relaxed);
         }
         self.len.store(ordinal.0 + 1, Ordering::Release);
         ordinal
@@ -109,7 +122,11 @@ impl Memtable {
 
     /// Appends a system row.
     pub fn push_system(&self, row: SystemRow) {
-        self.system.lock().push(row);
+        let mut system = self.system.lock();
+        system.push(row);
+        // Of the vector, what is used: it is small beside what the rows refer to.
+        let last = system.last().map_or(0, |row| size_of::<SystemRow>() + row.content.capacity());
+        self.system_bytes.fetch_add(last, Ordering::Relaxed);
     }
 
     /// How many rows, without system rows. Every ordinal below can be read.
@@ -202,6 +219,15 @@ impl Memtable {
         size_of::<Memtable>() + tail + frozen + system
     }
 
+    /// As [`Memtable::memory_bytes`], but without a lock; it may be some dozens of rows, and the key orders, behind.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        [&self.tail_bytes, &self.frozen_bytes, &self.system_bytes]
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .iter()
+            .sum()
+    }
+
     /// All rows by ordinal, for sealing.
     #[must_use]
     pub fn metas(&self) -> Vec<RowMeta> {
@@ -217,7 +243,10 @@ impl Memtable {
     /// Makes a run of the tail's rows; `next` becomes the tail.
     fn freeze(&self, tail: &mut Rows, next: Rows) {
         let run = Arc::new(Run::new(mem::replace(tail, next)));
-        self.frozen.write().push(run);
+        self.tail_bytes.store(tail.memory_bytes(), Ordering::Relaxed);
+        let mut frozen = self.frozen.write();
+        self.frozen_bytes.fetch_add(run.memory_bytes(), Ordering::Relaxed);
+        frozen.push(run);
     }
 
     /// Merges what is to be merged; gives the runs of all rows that were frozen when it began.
@@ -236,8 +265,13 @@ impl Memtable {
             .collect();
         // Appending may have added runs behind those; nobody else has changed them. What is replaced is freed with `before`,
         // behind the lock.
-        let replaced: Vec<Arc<Run>> =
-            self.frozen.write().splice(..before.len(), after.iter().cloned()).collect();
+        let replaced: Vec<Arc<Run>> = {
+            let mut frozen = self.frozen.write();
+            let replaced = frozen.splice(..before.len(), after.iter().cloned()).collect();
+            let bytes = frozen.iter().map(|run| run.memory_bytes()).sum();
+            self.frozen_bytes.store(bytes, Ordering::Relaxed);
+            replaced
+        };
         drop(replaced);
         after
     }

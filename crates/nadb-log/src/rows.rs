@@ -108,6 +108,15 @@ impl Rows {
         Ok(Rows::Memtable(Arc::new(memtable)))
     }
 
+    /// The memtable, where they are in one.
+    #[must_use]
+    pub fn memtable(&self) -> Option<&Memtable> {
+        match self {
+            Rows::Memtable(memtable) => Some(memtable),
+            Rows::Footer(_) => None,
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> u32 {

@@ -178,6 +178,15 @@ impl Segment {
         Some(mapping)
     }
 
+    /// Bytes of its file that are mapped, up to its end.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> u64 {
+        match (self.mapping.get(), self.extent()) {
+            (Some(_), Some(extent)) => u64::from(extent.file_len),
+            _ => self.growing.get().map_or(0, |_| self.bytes()),
+        }
+    }
+
     /// Counts records that were not read one by one.
     pub(crate) fn add_rows(&self, rows: &Rows) -> Result<()> {
         let system = rows.system()?;
@@ -307,6 +316,19 @@ impl Segment {
         if let Some(mapping) = self.mapping.get().or_else(|| self.growing.get()) {
             mapping.prefetch(at.offset as usize..at.offset as usize + at.len as usize);
         }
+    }
+
+    /// Waits until the record at `at` is in memory, where the segment is mapped, and says whether it is.
+    #[must_use]
+    pub fn touch(&self, at: Location) -> bool {
+        const LINE_BYTES: usize = 64;
+        let range = at.offset as usize..at.offset as usize + at.len as usize;
+        let mapping = self.mapping.get().or_else(|| self.growing.get());
+        let Some(bytes) = mapping.and_then(|mapping| mapping.slice(range)) else { return false };
+        bytes.iter().step_by(LINE_BYTES).chain(bytes.last()).for_each(|byte| {
+            std::hint::black_box(*byte);
+        });
+        true
     }
 
     fn read_once(&self, at: Location) -> Result<RecordBuf> {

@@ -79,6 +79,13 @@ impl<P: Send> Log<P> {
         }
     }
 
+    /// Says that the active segment is going to end early.
+    pub fn want_spare(&self) {
+        if self.lock_tail().spare.is_none() {
+            self.is_spare_due.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether [`Log::prepare_spare_if_due`] has something to do.
     #[must_use]
     pub fn is_spare_due(&self) -> bool {

@@ -74,6 +74,31 @@ impl StoreBuilder {
         self
     }
 
+    /// Bytes of memory that the store may take for writing: what is known of records before their segments are sealed, sealing itself,
+    /// buffers, and batches on their way; at least 8 MiB, default 256 MiB.
+    ///
+    /// What follows the number of keys is beside it (the key index with at most 24 bytes a key, live bits with less than one), and
+    /// so is what open snapshots ask for; [`Stats`](crate::Stats) has each part. Where the limit would be exceeded, segments end
+    /// before they are full, and then writers wait until segments are sealed. A batch may have about a fifth of it;
+    /// values with more than a 16th of it get files of their own.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).memory_limit(32 << 20).open()?;
+    /// store.namespace("users")?.set("k", "v")?;
+    /// let stats = store.stats()?;
+    /// assert!(stats.limited_bytes() <= stats.memory_limit);
+    /// assert_eq!(stats.memory_limit, 32 << 20);
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: usize) -> StoreBuilder {
+        self.options.memory_limit = bytes as u64;
+        self
+    }
+
     /// Whether sealed segments are read by calls to the operating system in place of mapped memory; default false.
     ///
     /// Mapped, a read is as fast as memory where the operating system has the page, and copies nothing. But a page that

@@ -45,8 +45,8 @@ mod stream;
 pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo,
-    OpenPhase, OpenProgress, Outcome, RecoveryReport, Result, SegmentInfo, SegmentState, Stats, Tags, Value,
-    VerifyReport, Written,
+    OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo, SegmentState, Stats,
+    Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,

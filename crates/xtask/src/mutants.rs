@@ -306,6 +306,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "What was loaded of a checkpoint before it was refused stays in the index.",
     },
     Mutant {
+        guard: "memory.segments_end_early",
+        package: "nadb-engine",
+        test: "rows_that_opening_finds_are_within_the_limit_of_the_new_session",
+        without: "The rows of one segment take more memory than their share, up to what a full segment has.",
+    },
+    Mutant {
+        guard: "memory.writers_wait",
+        package: "nadb-engine",
+        test: "memory_stays_within_its_limit_while_sealing_is_slow",
+        without: "Writers go on above the limit of memory while sealing is slow.",
+    },
+    Mutant {
         guard: "verify.compares_the_index",
         package: "nadb-engine",
         test: "verification_notices_an_index_that_the_files_do_not_give",

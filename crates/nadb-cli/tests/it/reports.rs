@@ -36,8 +36,15 @@ fn stats_count() {
     assert_eq!((&stats["unsealed_segments"], &stats["footer_bytes"]), (&json!(0), &json!(0)));
     assert_eq!((&stats["views"], &stats["oldest_view_ms"]), (&json!(0), &Value::Null));
     assert!(stats["index_bytes"].as_u64().unwrap() > 0 && stats["memtable_bytes"].as_u64().unwrap() > 0);
+    let bytes = |name: &str| stats[name].as_u64().unwrap();
+    let limited =
+        ["memtable_bytes", "sealing_bytes", "buffer_bytes", "frame_bytes"].map(bytes).iter().sum::<u64>();
+    let beside = ["index_bytes", "live_set_bytes", "versions_bytes", "footer_memory_bytes", "fixed_bytes"];
+    assert_eq!(bytes("memory_bytes"), limited + beside.map(bytes).iter().sum::<u64>());
+    assert!(limited <= bytes("memory_limit"));
+    assert_eq!((&stats["write_samples"], &stats["write_encode_ns"]), (&json!(0), &Value::Null));
     let table = sandbox.ok("stats");
-    assert!(table.lines().any(|line| line == "keys               2"), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("keys ") && line.ends_with(" 2")), "{table}");
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod checkpoint;
 mod conformance;
 mod media;
 mod snapshots;
+mod times;
 mod views;

@@ -372,6 +372,8 @@ fn memory_follows_rows_keys_and_orders() {
     let before = table.memory_bytes();
     assert!((least..least + 600_000).contains(&before), "{before} for {least}");
     table.in_key_order().next();
+    let held = table.held_bytes();
+    assert!(held.abs_diff(before) < 600_000, "{held} for {before}");
     let with_orders = least + 24 * model.len();
     let after = table.memory_bytes();
     assert!((with_orders..with_orders + 100_000).contains(&after), "{after} for {with_orders}");

@@ -6,7 +6,7 @@ mod recovery;
 
 use std::sync::Arc;
 
-use nadb_core::{Durability, ErrorKind, Location, ManualClock, NamespaceId, SeededEntropy};
+use nadb_core::{Durability, ErrorKind, Location, ManualClock, NamespaceId, SeededEntropy, Stopwatch};
 use nadb_log::{
     FrameBody, Log, LogOptions, Placed, Publish, ReadMode, RecordFields, RecordKind, RecordRef,
     SealedSegment, Segment, Visit,
@@ -532,7 +532,7 @@ fn a_sync_does_not_fail_for_frames_above_its_own() {
     let log = Log::open(fs, DIR.as_ref(), options, &mut Nobody, Arc::new(Nobody)).unwrap();
     let mut body = FrameBody::new();
     body.push(&RecordFields::new(RecordKind::Value, NamespaceId(1), b"k", b"v", 1));
-    let mine = log.append_visible(&body, Durability::Synced, false, || ()).unwrap();
+    let mine = log.append_visible(&body, Durability::Synced, false, || (), &mut Stopwatch::off()).unwrap();
     let other = log.append(&body, Durability::Buffered, false, || ()).unwrap();
     disk.inject(Fault::at(CallKind::Write, 1, FaultKind::NoSpace));
     log.sync_upto(mine.last_seq()).unwrap();
