@@ -240,10 +240,7 @@ impl Scan {
 
     fn entry(&mut self, direction: Direction) -> Option<Result<Entry>> {
         let step = self.step_or_end(direction, true)?;
-        Some(step.and_then(|at| {
-            let buf = self.shared.read(at)?;
-            self.shared.entry(&(at, buf))
-        }))
+        Some(step.and_then(|at| self.shared.entry_at(at)))
     }
 
     fn key(&mut self, direction: Direction) -> Option<Result<Vec<u8>>> {
