@@ -58,6 +58,7 @@ mod merges;
 mod namespaces;
 mod overwrites;
 mod report;
+mod shown;
 mod snapshots;
 mod streams;
 mod subject;
@@ -158,6 +159,12 @@ macro_rules! __checks {
                 get_many_answers_in_the_order_of_the_keys
                 a_value_outlives_its_key_and_its_store
             }
+            shown {
+                get_with_shows_what_get_gives
+                what_is_absent_is_not_shown
+                who_is_shown_a_value_may_call_the_store
+                a_panic_of_who_is_shown_a_value_does_no_harm
+            }
             overwrites {
                 a_put_replaces_all_but_created
                 tags_are_kept_when_told_so
@@ -240,6 +247,7 @@ macro_rules! __checks {
                 a_snapshot_stays_through_much_writing
                 writers_go_on_while_a_snapshot_is_held
                 a_snapshot_has_a_batch_whole_or_not_at_all
+                a_reader_of_a_snapshot_keeps_its_moment
                 reads_of_a_snapshot_beyond_a_limit_are_refused
                 a_snapshot_ends_with_its_store
             }

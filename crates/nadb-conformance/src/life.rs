@@ -58,6 +58,7 @@ pub(crate) fn a_closed_store_says_so(s: &mut Subject) {
     closed("set", backend.write(&[set("a", "3")], &WriteOptions::default()).map(drop));
     closed("delete", backend.write(&[delete("none")], &WriteOptions::default()).map(drop));
     closed("get", backend.get(N, b"a").map(drop));
+    closed("get_with", backend.get_with(N, b"a", &mut |_| panic!("a value is shown")).map(drop));
     closed("get of nothing", backend.get("none", b"a").map(drop));
     closed("get_entry", backend.get_entry(N, b"a").map(drop));
     closed("metadata", backend.metadata(N, b"a").map(drop));

@@ -57,8 +57,9 @@ pub(crate) fn reads_beyond_a_limit_are_refused(s: &mut Subject) {
     let long_name = "n".repeat(NAMESPACE_BYTES_MAX + 1);
     let check = |namespace: &str, key: &[u8], kind: ErrorKind, words: &[&str]| {
         let backend = s.backend();
-        let results: [Result<()>; 5] = [
+        let results: [Result<()>; 6] = [
             backend.get(namespace, key).map(drop),
+            backend.get_with(namespace, key, &mut |_| panic!("a value is shown")).map(drop),
             backend.get_entry(namespace, key).map(drop),
             backend.metadata(namespace, key).map(drop),
             backend.contains(namespace, key).map(drop),

@@ -1,6 +1,7 @@
 //! Snapshots: one moment of the whole store, by every read, whatever is written while they are held. Backends without them
 //! must say so, and are asked no more.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use nadb_core::{
-    BackendSnapshot, Entry, Error, ErrorKind, ExpiryUpdate, Feature, Listing, Result, ScanRequest, Value,
-    WriteOptions,
+    BackendSnapshot, Entry, Error, ErrorKind, ExpiryUpdate, Feature, Listing, Metadata, Result, ScanRequest,
+    Value, WriteOptions,
 };
 
 use crate::Subject;
@@ -53,6 +54,22 @@ fn value(value: &str) -> Option<Value> {
     Some(Value::from(value.as_bytes().to_vec()))
 }
 
+/// What a snapshot shows of a key.
+fn shown(at: &dyn BackendSnapshot, namespace: &str, key: &[u8]) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    let is_there = at.get_with(namespace, key, &mut |value| all.push(value.to_vec())).unwrap();
+    assert_eq!(all.len(), usize::from(is_there), "a value is shown once, and one that is not there never");
+    all.pop()
+}
+
+/// What a reader of a snapshot says and gives.
+fn read_by_stream(at: &dyn BackendSnapshot, namespace: &str, key: &[u8]) -> Option<(Metadata, Vec<u8>)> {
+    let mut reader = at.reader(namespace, key).unwrap()?;
+    let mut value = Vec::new();
+    reader.read_to_end(&mut value).unwrap();
+    Some((reader.metadata().clone(), value))
+}
+
 /// Asserts that every read of the snapshot shows `expected` and nothing else; `absent` are keys of [`N`] that it must not
 /// show.
 fn assert_shows(at: &dyn BackendSnapshot, expected: &Everything, absent: &[&str]) {
@@ -66,6 +83,12 @@ fn assert_shows(at: &dyn BackendSnapshot, expected: &Everything, absent: &[&str]
             let key = &entry.key;
             assert!(at.get(name, key).unwrap().as_ref() == Some(&entry.value), "get is of another moment");
             assert_eq!(at.get_entry(name, key).unwrap().as_ref(), Some(entry));
+            assert!(
+                shown(at, name, key).is_some_and(|shown| entry.value == shown),
+                "get_with is of another moment"
+            );
+            let (metadata, read) = read_by_stream(at, name, key).unwrap();
+            assert!(metadata == entry.metadata && entry.value == read, "a reader is of another moment");
             assert_eq!(at.metadata(name, key).unwrap().as_ref(), Some(&entry.metadata));
             assert!(at.contains(name, key).unwrap());
         }
@@ -77,6 +100,7 @@ fn assert_shows(at: &dyn BackendSnapshot, expected: &Everything, absent: &[&str]
         assert!(at.get(N, key).unwrap().is_none() && !at.contains(N, key).unwrap(), "{key:?}");
         assert!(at.get_entry(N, key).unwrap().is_none() && at.metadata(N, key).unwrap().is_none());
         assert_eq!(at.get_many(N, &[key]).unwrap(), [None]);
+        assert!(shown(at, N, key).is_none() && at.reader(N, key).unwrap().is_none());
     }
 }
 
@@ -366,6 +390,30 @@ pub(crate) fn a_snapshot_has_a_batch_whole_or_not_at_all(s: &mut Subject) {
     });
 }
 
+pub(crate) fn a_reader_of_a_snapshot_keeps_its_moment(s: &mut Subject) {
+    let long = s.backend().capabilities().value_bytes_max.min(300_000);
+    let values = [vec![b's'; 10], vec![b'l'; usize::try_from(long).unwrap()], Vec::new()];
+    for value in &values {
+        s.set("k", value);
+        let Some(at) = take(s) else { return };
+        s.set("k", "overwritten");
+        let mut reader = at.reader(N, b"k").unwrap().unwrap();
+        assert_eq!(reader.metadata().size, value.len() as u64);
+        // It outlives the snapshot, and goes to any place.
+        drop(at);
+        s.delete("k");
+        let (mut read, half) = (Vec::new(), value.len() / 2);
+        assert_eq!(reader.seek(SeekFrom::Start(half as u64)).unwrap(), half as u64);
+        reader.read_to_end(&mut read).unwrap();
+        assert!(read == value[half..], "a reader ends with its snapshot, or is of another moment");
+        read.clear();
+        reader.rewind().unwrap();
+        let again =
+            thread::spawn(move || reader.read_to_end(&mut read).map(|_| read)).join().unwrap().unwrap();
+        assert!(again == *value, "a reader that goes back reads it all again");
+    }
+}
+
 pub(crate) fn reads_of_a_snapshot_beyond_a_limit_are_refused(s: &mut Subject) {
     s.one(put("k", nadb_core::Put::new(b"v".as_slice())));
     let Some(at) = take(s) else { return };
@@ -381,6 +429,8 @@ pub(crate) fn reads_of_a_snapshot_beyond_a_limit_are_refused(s: &mut Subject) {
         (N, &long_key, ErrorKind::Limit),
     ] {
         refused("get", at.get(name, key).err(), kind);
+        refused("get_with", at.get_with(name, key, &mut |_| panic!("a value is shown")).err(), kind);
+        refused("reader", at.reader(name, key).err(), kind);
         refused("get_entry", at.get_entry(name, key).err(), kind);
         refused("metadata", at.metadata(name, key).err(), kind);
         refused("contains", at.contains(name, key).err(), kind);
@@ -401,6 +451,8 @@ pub(crate) fn a_snapshot_ends_with_its_store(s: &mut Subject) {
         None => panic!("{what} works on a snapshot of a closed store"),
     };
     closed("get", at.get(N, b"a").err());
+    closed("get_with", at.get_with(N, b"a", &mut |_| panic!("a value is shown")).err());
+    closed("reader", at.reader(N, b"a").err());
     closed("get of nothing", at.get("none", b"a").err());
     closed("get_entry", at.get_entry(N, b"a").err());
     closed("metadata", at.metadata(N, b"a").err());

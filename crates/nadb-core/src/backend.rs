@@ -104,6 +104,20 @@ pub trait Backend: Send + Sync + 'static {
     /// `Limit` or `InvalidInput` for name or key, `Corruption`, `Io`, `Unavailable`, `Closed`.
     fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>>;
 
+    /// Shows `read` the value of a key where it stands, and says whether there was one: `read` is called exactly once where
+    /// [`get`](Backend::get) gives a value, and not at all where it gives `None` or an error. The default does it by `get`; a
+    /// backend that has its values in memory need not copy or count anything.
+    ///
+    /// `read` may call the store, and it may panic, which leaves the store as it was: the backend holds no lock while it runs.
+    /// It may hold up what gives memory and files back, but no other call. The bytes stay as they are until `read` returns.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get).
+    fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let value = self.get(namespace, key)?;
+        Ok(value.map(|value| read(&value)).is_some())
+    }
+
     /// Key, value and metadata, all of the same version.
     ///
     /// # Errors
@@ -319,6 +333,10 @@ mod tests {
         assert!(backend.contains("n", b"k").unwrap() && !backend.contains("n", b"none").unwrap());
         let values = backend.get_many("n", &[b"a", b"none", b"a"]).unwrap();
         assert_eq!(values, [Some(b"a".to_vec().into()), None, Some(b"a".to_vec().into())]);
+        let mut seen = Vec::new();
+        assert!(backend.get_with("n", b"k", &mut |value| seen.push(value.to_vec())).unwrap());
+        assert!(!backend.get_with("n", b"none", &mut |value| seen.push(value.to_vec())).unwrap());
+        assert_eq!(seen, [b"k"]);
         let mut listing = backend.scan("n", ScanRequest::all()).unwrap();
         assert_eq!(listing.next_key_back().unwrap().unwrap(), b"b");
         assert_eq!(listing.next_key().unwrap().unwrap(), b"a");

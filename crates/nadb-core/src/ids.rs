@@ -111,3 +111,21 @@ impl KeyHash {
         KeyHash(if cfg!(nadb_hash_bits_4) { (hash & 0xF).wrapping_mul(0x1111_1111_1111_1111) } else { hash })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(nadb_hash_bits_4))]
+    fn hashes_of_few_bytes_in_many_namespaces_differ() {
+        let namespaces = (0..64).chain([1 << 31, u32::MAX]);
+        let keys = (0..=255).map(|byte| vec![byte]).chain((0..=255).map(|byte| vec![0, 0, 0, byte]));
+        let places = namespaces.flat_map(|namespace| keys.clone().map(move |key| (namespace, key)));
+        let hashes = places.map(|(namespace, key)| KeyHash::new(9, NamespaceId(namespace), &key));
+        let all: Vec<KeyHash> = hashes.collect();
+        let different: std::collections::BTreeSet<KeyHash> = all.iter().copied().collect();
+        assert_eq!(different.len(), all.len());
+        assert_ne!(KeyHash::new(9, NamespaceId(1), b"key"), KeyHash::new(8, NamespaceId(1), b"key"));
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{Entry, Listing, Metadata, Result, ScanRequest, Value};
+use crate::stream::in_memory;
+use crate::{Entry, Listing, Metadata, Result, ScanRequest, Value, ValueReader};
 
 /// The store as it was when the snapshot was taken: every method answers as the store's own would have answered then, also
 /// for what has been overwritten, deleted or dropped, or has expired, since. Writes go on meanwhile and do not show.
@@ -45,6 +46,16 @@ pub trait BackendSnapshot: Send + Sync + 'static {
     /// As [`Backend::get`](crate::Backend::get); `Stale` where the backend has given up what the snapshot shows.
     fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>>;
 
+    /// Shows `read` the value that a key had, and says whether there was one; as
+    /// [`Backend::get_with`](crate::Backend::get_with).
+    ///
+    /// # Errors
+    /// As [`get`](BackendSnapshot::get).
+    fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let value = self.get(namespace, key)?;
+        Ok(value.map(|value| read(&value)).is_some())
+    }
+
     /// Key, value and metadata, all of the same version.
     ///
     /// # Errors
@@ -75,6 +86,16 @@ pub trait BackendSnapshot: Send + Sync + 'static {
         keys.iter().map(|key| self.get(namespace, key)).collect()
     }
 
+    /// The value that a key had, to be read piece by piece: see [`ValueReader`]. It goes on after the snapshot's end. The default
+    /// reads the whole value at once, so that this is there also where [`Backend::reader`](crate::Backend::reader) is not; a
+    /// backend with streams reads as that does.
+    ///
+    /// # Errors
+    /// As [`get`](BackendSnapshot::get).
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        Ok(self.get_entry(namespace, key)?.map(in_memory))
+    }
+
     /// The records of a key range, in order, from either end.
     ///
     /// # Errors
@@ -91,5 +112,49 @@ pub trait BackendSnapshot: Send + Sync + 'static {
 impl fmt::Debug for dyn BackendSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("BackendSnapshot").field(&self.version()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, SeekFrom};
+
+    use super::*;
+
+    /// As little as a snapshot can be.
+    struct Least;
+
+    impl BackendSnapshot for Least {
+        fn version(&self) -> u64 {
+            7
+        }
+        fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+            Ok(self.get_entry(namespace, key)?.map(|entry| entry.value))
+        }
+        fn get_entry(&self, _: &str, key: &[u8]) -> Result<Option<Entry>> {
+            let entry = Entry::new(key.to_vec(), b"value".to_vec().into(), Metadata::new(1, 5, 1));
+            Ok((key != b"none").then_some(entry))
+        }
+        fn scan(&self, _: &str, _: ScanRequest) -> Result<Box<dyn Listing>> {
+            Err(crate::Error::unsupported("least", "scan"))
+        }
+        fn namespaces(&self) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn the_defaults_read_by_what_there_is() {
+        assert!(Least.contains("n", b"k").unwrap() && !Least.contains("n", b"none").unwrap());
+        let mut seen = Vec::new();
+        assert!(Least.get_with("n", b"k", &mut |value| seen.push(value.to_vec())).unwrap());
+        assert!(!Least.get_with("n", b"none", &mut |value| seen.push(value.to_vec())).unwrap());
+        assert_eq!(seen, [b"value"]);
+        let mut reader = Least.reader("n", b"k").unwrap().unwrap();
+        assert_eq!((reader.seek(SeekFrom::End(-2)).unwrap(), reader.metadata().size), (3, 5));
+        let mut end = String::new();
+        reader.read_to_string(&mut end).unwrap();
+        assert_eq!(end, "ue");
+        assert!(Least.reader("n", b"none").unwrap().is_none());
     }
 }

@@ -4,9 +4,9 @@
 //! and [`Backend::get`](crate::Backend::get). What it leaves to the backend is where the pieces stand meanwhile.
 
 use std::fmt;
-use std::io::{Read, Seek};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use crate::{Metadata, Outcome, Result};
+use crate::{Entry, Metadata, Outcome, Result, Value};
 
 /// A value that is being written piece by piece; made by [`Backend::writer`](crate::Backend::writer).
 ///
@@ -122,5 +122,34 @@ pub trait ValueReader: Read + Seek + Send {
 impl fmt::Debug for dyn ValueReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ValueReader({} bytes)", self.metadata().size)
+    }
+}
+
+/// A value that is in memory as a whole.
+struct InMemory {
+    value: Cursor<Value>,
+    metadata: Metadata,
+}
+
+/// A reader of an entry's value.
+pub(crate) fn in_memory(entry: Entry) -> Box<dyn ValueReader> {
+    Box::new(InMemory { value: Cursor::new(entry.value), metadata: entry.metadata })
+}
+
+impl Read for InMemory {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.value.read(buf)
+    }
+}
+
+impl Seek for InMemory {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.value.seek(to)
+    }
+}
+
+impl ValueReader for InMemory {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 }

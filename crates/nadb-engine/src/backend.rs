@@ -39,6 +39,10 @@ impl Backend for Engine {
         Engine::get(self, namespace, key)
     }
 
+    fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        Engine::get_with(self, namespace, key, read)
+    }
+
     fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         Engine::get_entry(self, namespace, key)
     }
@@ -114,6 +118,10 @@ impl BackendSnapshot for Snapshot {
         Snapshot::get(self, namespace, key)
     }
 
+    fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        Snapshot::get_with(self, namespace, key, read)
+    }
+
     fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         Snapshot::get_entry(self, namespace, key)
     }
@@ -132,6 +140,11 @@ impl BackendSnapshot for Snapshot {
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
         Ok(Box::new(Snapshot::scan(self, namespace, request.into_bounds())?))
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        let reader = Snapshot::reader(self, namespace, key)?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn ValueReader>))
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {

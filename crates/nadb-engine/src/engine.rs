@@ -175,7 +175,18 @@ impl Engine {
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
         let shared = &self.handle.shared;
-        shared.find_visible(namespace, key)?.map(|found| shared.value(&found)).transpose()
+        let slots = shared.keyspace.slot_table();
+        shared.find_visible(&slots, namespace, key)?.map(|found| shared.value(&found)).transpose()
+    }
+
+    /// Shows `read` the value of a key where it stands, and says whether there was one; while `read` runs, no segment and no
+    /// mapping is let go.
+    ///
+    /// # Errors
+    /// As [`Engine::get`]; `read` is not called then.
+    pub fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let shared = &self.handle.shared;
+        shared.show(|slots| shared.find_visible(slots, namespace, key), read)
     }
 
     /// Value and metadata of a key; `None` when it is absent or expired.
@@ -184,7 +195,8 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         let shared = &self.handle.shared;
-        shared.find_visible(namespace, key)?.map(|found| shared.entry(&found)).transpose()
+        let slots = shared.keyspace.slot_table();
+        shared.find_visible(&slots, namespace, key)?.map(|found| shared.entry(&found)).transpose()
     }
 
     /// The metadata of a key; `None` when it is absent or expired.
@@ -193,7 +205,8 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
         let shared = &self.handle.shared;
-        shared.find_visible(namespace, key)?.map(|found| shared.metadata(&found)).transpose()
+        let slots = shared.keyspace.slot_table();
+        shared.find_visible(&slots, namespace, key)?.map(|found| shared.metadata(&found)).transpose()
     }
 
     /// Whether a key is there.
@@ -201,7 +214,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
-        Ok(self.handle.shared.find_visible(namespace, key)?.is_some())
+        let shared = &self.handle.shared;
+        let slots = shared.keyspace.slot_table();
+        Ok(shared.find_visible(&slots, namespace, key)?.is_some())
     }
 
     /// The values of several keys, all as of one moment, in the order of `keys`.
@@ -246,7 +261,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<impl ValueReader + use<>>> {
-        Reader::open(&self.handle.shared, namespace, key)
+        let shared = &self.handle.shared;
+        let slots = shared.keyspace.slot_table();
+        shared.find_visible(&slots, namespace, key)?.map(|found| Reader::open(shared, &found)).transpose()
     }
 
     /// All namespaces in order of their names.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_index::{KeyIndex, Published, VersionTable};
+use nadb_index::{KeyIndex, Published, PublishedGuard, VersionTable};
 use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -35,6 +35,21 @@ pub(crate) struct Keyspace {
     time_mark_ms: AtomicU64,
     /// Held while the keys of dropped namespaces are taken out.
     purging: Mutex<()>,
+}
+
+/// What a record was read into.
+pub(crate) trait HasRecord {
+    /// The record.
+    ///
+    /// # Errors
+    /// Never for bytes that were verified.
+    fn record(&self) -> Result<RecordRef<'_>>;
+}
+
+impl HasRecord for RecordBuf {
+    fn record(&self) -> Result<RecordRef<'_>> {
+        RecordBuf::record(self)
+    }
 }
 
 /// Where the record stands that a change displaces.
@@ -146,6 +161,11 @@ impl Keyspace {
         self.slots.load().get(id).cloned()
     }
 
+    /// The table of slots as it is now. Whoever holds it keeps every segment of it, and what was retired since.
+    pub(crate) fn slot_table(&self) -> PublishedGuard<'_, SlotTable> {
+        self.slots.load()
+    }
+
     /// Reads a record from a mapped segment: no lock, no copy, no system call. `None` where the segment is not mapped.
     pub(crate) fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
         self.slots.load().get(at.segment)?.segment.read_mapped(at)
@@ -252,21 +272,22 @@ impl Keyspace {
     }
 
     /// The newest record of a key, read by `read`.
-    pub(crate) fn find(
+    #[inline]
+    pub(crate) fn find<R: HasRecord>(
         &self,
         namespace: NamespaceId,
         hash: KeyHash,
         key: &[u8],
-        read: impl Fn(Location) -> Result<RecordBuf>,
-    ) -> Result<Option<(Location, RecordBuf)>> {
+        read: impl Fn(Location) -> Result<R>,
+    ) -> Result<Option<(Location, R)>> {
         for at in self.index.candidates(hash) {
-            let buf = read(at)?;
+            let found = read(at)?;
             let is_it = {
-                let record = buf.record()?;
+                let record = found.record()?;
                 (record.namespace == namespace && record.key == key) || !guard::on("index.key_decides")
             };
             if is_it {
-                return Ok(Some((at, buf)));
+                return Ok(Some((at, found)));
             }
         }
         Ok(None)

@@ -1,26 +1,74 @@
 //! The read path: look up, read, verify, check expiry; as of now, or as of a view's moment.
+//!
+//! A record is read where it stands, in the mapping of its segment, for as long as the table of slots is held; only where there
+//! is no mapping it is copied out of its file. So a read takes no lock and counts nothing up and down, until somebody wants to
+//! keep the value.
 
 use std::sync::Arc;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{RecordBuf, RecordRef, Row};
+use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row};
 
 use crate::blobs::is_blob;
 use crate::engine::Shared;
+use crate::keyspace::HasRecord;
+use crate::slot::{Slot, SlotTable};
 use crate::view::View;
 
+/// A record that was read: in its place as long as the table of slots is held, or in memory of its own.
+#[derive(Debug)]
+pub(crate) enum Stored<'t> {
+    Mapped(MappedRecord<'t>),
+    Read(RecordBuf),
+}
+
+impl HasRecord for Stored<'_> {
+    #[inline]
+    fn record(&self) -> Result<RecordRef<'_>> {
+        match self {
+            Stored::Mapped(mapped) => Ok(*mapped.record()),
+            Stored::Read(buf) => buf.record(),
+        }
+    }
+}
+
 /// A visible record.
-pub(crate) type Visible = (Location, RecordBuf);
+pub(crate) type Visible<'t> = (Location, Stored<'t>);
+
+/// Where the bytes of a value are.
+pub(crate) enum Content<'f> {
+    InRecord(&'f [u8]),
+    Decompressed(Vec<u8>),
+    InBlob(BlobReader),
+}
 
 impl Shared {
-    /// The record at a place that the index names, verified.
+    /// The record at a place that the index names, verified; in memory of its own, or keeping its mapping.
     pub(crate) fn read(&self, at: Location) -> Result<RecordBuf> {
         self.keyspace.read_mapped(at).map_or_else(|| self.log.read(at), Ok)
     }
 
-    fn check_read(&self, namespace: &str, key: &[u8]) -> Result<()> {
-        check_namespace(namespace)?;
+    /// The same, in its place where it is mapped.
+    #[inline]
+    pub(crate) fn read_in<'t>(&self, slots: &'t SlotTable, at: Location) -> Result<Stored<'t>> {
+        self.read_of(slots.get(at.segment).map(|slot| &**slot), at)
+    }
+
+    /// The same, of a segment that is held.
+    #[inline]
+    pub(crate) fn read_of<'t>(&self, slot: Option<&'t Slot>, at: Location) -> Result<Stored<'t>> {
+        match slot.and_then(|slot| slot.segment.mapped(at)) {
+            Some(mapped) => Ok(Stored::Mapped(mapped)),
+            None => self.log.read(at).map(Stored::Read),
+        }
+    }
+
+    /// Refuses what no read takes, and counts the others. A namespace that exists has a name that is allowed.
+    fn check_read(&self, exists: bool, namespace: &str, key: &[u8]) -> Result<()> {
+        if !exists {
+            check_namespace(namespace)?;
+        }
         check_key(key)?;
         self.check_open_to_read()?;
         self.counters.gets.add_one();
@@ -28,26 +76,52 @@ impl Shared {
     }
 
     /// The visible record of a key, as of now.
-    pub(crate) fn find_visible(&self, namespace: &str, key: &[u8]) -> Result<Option<Visible>> {
-        self.check_read(namespace, key)?;
-        let Some(namespace) = self.keyspace.namespaces.id_of(namespace) else { return Ok(None) };
-        let hash = self.keyspace.hash(namespace, key);
+    #[inline]
+    pub(crate) fn find_visible<'t>(
+        &self,
+        slots: &'t SlotTable,
+        namespace: &str,
+        key: &[u8],
+    ) -> Result<Option<Visible<'t>>> {
+        let id = self.keyspace.namespaces.id_of(namespace);
+        self.check_read(id.is_some(), namespace, key)?;
+        let Some(id) = id else { return Ok(None) };
+        let hash = self.keyspace.hash(id, key);
         let found = match self.times.is_get_due() {
-            true => self.find_timed(namespace, hash, key)?,
-            false => self.keyspace.find(namespace, hash, key, |at| self.read(at))?,
+            true => self.find_timed(slots, id, hash, key)?,
+            false => self.keyspace.find(id, hash, key, |at| self.read_in(slots, at))?,
         };
-        unexpired(found, self.now_ms())
+        unexpired(found, || self.now_ms())
     }
 
     /// The visible record of a key, as of a view's moment.
-    pub(crate) fn find_in_view(&self, view: &View, namespace: &str, key: &[u8]) -> Result<Option<Visible>> {
-        self.check_read(namespace, key)?;
-        let Some(namespace) = self.keyspace.namespaces.get_at(namespace, view.watermark) else {
-            return Ok(None);
-        };
+    pub(crate) fn find_in_view<'t>(
+        &self,
+        view: &View,
+        slots: &'t SlotTable,
+        namespace: &str,
+        key: &[u8],
+    ) -> Result<Option<Visible<'t>>> {
+        let found = self.keyspace.namespaces.get_at(namespace, view.watermark);
+        self.check_read(found.is_some(), namespace, key)?;
+        let Some(namespace) = found else { return Ok(None) };
         let hash = self.keyspace.hash(namespace.id, key);
-        let found = view.find(namespace.id, hash, key, |at| self.read(at))?;
-        unexpired(found, view.now_ms)
+        let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at))?;
+        unexpired(found, || view.now_ms)
+    }
+
+    /// Begins to fetch the records of keys that are going to be read, all at once: most of what a read takes is waiting for
+    /// memory.
+    pub(crate) fn prefetch(&self, view: &View, namespace: &str, keys: &[&[u8]]) {
+        let Some(namespace) = self.keyspace.namespaces.get_at(namespace, view.watermark) else { return };
+        let slots = self.keyspace.slot_table();
+        for key in keys {
+            for at in self.keyspace.index.candidates(self.keyspace.hash(namespace.id, key)) {
+                if let Some(slot) = slots.get(at.segment) {
+                    slot.segment.prefetch(at);
+                }
+            }
+        }
     }
 
     /// A view of the store as of now.
@@ -55,25 +129,59 @@ impl Shared {
         Arc::new(View::take(&self.keyspace, self.now_ms(), self.options.clock.monotonic()))
     }
 
-    pub(crate) fn value(&self, (at, buf): &Visible) -> Result<Value> {
-        let record = buf.record()?;
-        if is_blob(&record) {
-            return self.blobs.open(&record, *at)?.read_all().map(Value::from);
+    pub(crate) fn content<'f>(&self, at: Location, record: &RecordRef<'f>) -> Result<Content<'f>> {
+        if is_blob(record) {
+            return self.blobs.open(record, at).map(Content::InBlob);
         }
         match record.codec {
-            Codec::Plain => Ok(Value::from(buf.slice(record.value))),
+            Codec::Plain => Ok(Content::InRecord(record.value)),
             Codec::Snappy => decompress(record.value, record.logical_len)
-                .map(Value::from)
-                .map_err(|e| self.corruption(*at, &format!("the value does not decompress: {e:?}"))),
+                .map(Content::Decompressed)
+                .map_err(|e| self.corruption(at, &format!("the value does not decompress: {e:?}"))),
         }
     }
 
-    pub(crate) fn entry(&self, found: &Visible) -> Result<Entry> {
+    pub(crate) fn value(&self, (at, stored): &Visible<'_>) -> Result<Value> {
+        let bytes = match self.content(*at, &stored.record()?)? {
+            Content::InRecord(bytes) => match stored {
+                Stored::Mapped(mapped) => mapped.slice(bytes),
+                Stored::Read(buf) => buf.slice(bytes),
+            },
+            Content::Decompressed(bytes) => bytes.into(),
+            Content::InBlob(blob) => blob.read_all()?.into(),
+        };
+        Ok(Value::from(bytes))
+    }
+
+    /// Shows `read` the value of the record that `find` finds, where there is one, and says whether there was.
+    pub(crate) fn show(
+        &self,
+        find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
+        read: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        let value = {
+            let slots = self.keyspace.slot_table();
+            let Some((at, stored)) = find(&slots)? else { return Ok(false) };
+            match self.content(at, &stored.record()?)? {
+                Content::InRecord(bytes) => {
+                    read(bytes);
+                    return Ok(true);
+                }
+                Content::Decompressed(value) => Ok(value),
+                Content::InBlob(blob) => Err(blob),
+            }
+        };
+        // Nothing is held for these.
+        read(&value.or_else(|blob| blob.read_all())?);
+        Ok(true)
+    }
+
+    pub(crate) fn entry(&self, found: &Visible<'_>) -> Result<Entry> {
         let record = found.1.record()?;
         Ok(Entry::new(record.key.to_vec(), self.value(found)?, self.metadata_of(found.0, &record)?))
     }
 
-    pub(crate) fn metadata(&self, found: &Visible) -> Result<Metadata> {
+    pub(crate) fn metadata(&self, found: &Visible<'_>) -> Result<Metadata> {
         self.metadata_of(found.0, &found.1.record()?)
     }
 
@@ -98,8 +206,11 @@ impl Shared {
     }
 }
 
-fn unexpired(found: Option<Visible>, now_ms: u64) -> Result<Option<Visible>> {
-    let Some((at, buf)) = found else { return Ok(None) };
-    let is_expired = buf.record()?.is_expired(now_ms);
-    Ok((!is_expired).then_some((at, buf)))
+/// The clock is asked only where the answer matters.
+#[inline]
+fn unexpired(found: Option<Visible<'_>>, now_ms: impl Fn() -> u64) -> Result<Option<Visible<'_>>> {
+    let Some((at, stored)) = found else { return Ok(None) };
+    let record = stored.record()?;
+    let is_expired = record.expires_ms.is_some() && record.is_expired(now_ms());
+    Ok((!is_expired).then_some((at, stored)))
 }

@@ -7,13 +7,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Codec, Entry, Listing, Location, NamespaceId, Result};
-use nadb_log::{Direction, RecordBuf, RecordRef};
+use nadb_core::{Entry, Listing, NamespaceId, Result};
+use nadb_log::Direction;
 
 use self::ahead::{Found, Rowed};
-use crate::blobs::is_blob;
 use crate::engine::Shared;
-use crate::slot::Slot;
+use crate::keyspace::HasRecord;
+use crate::read::{Content, Visible};
 use crate::view::View;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
@@ -122,13 +122,9 @@ impl Scan {
         step.transpose()
     }
 
-    fn slot(&self, found: Found) -> Option<&Slot> {
-        self.view.slots.get(found.slot).map(|slot| &**slot)
-    }
-
-    fn read(&self, found: Found) -> Result<(Location, RecordBuf)> {
-        let buf = self.slot(found).and_then(|slot| slot.segment.read_mapped(found.at));
-        Ok((found.at, buf.map_or_else(|| self.shared.read(found.at), Ok)?))
+    fn read(&self, found: Found) -> Result<Visible<'_>> {
+        let slot = self.view.slots.get(found.slot).map(|slot| &**slot);
+        Ok((found.at, self.shared.read_of(slot, found.at)?))
     }
 
     fn entry(&mut self, direction: Direction) -> Option<Result<Entry>> {
@@ -139,15 +135,13 @@ impl Scan {
     fn see(&mut self, direction: Direction, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
         let step = self.step_or_end(direction, true)?;
         Some(step.and_then(|found| {
-            let mut see_plain = |record: &RecordRef<'_>| {
-                let is_plain = record.codec == Codec::Plain && !is_blob(record);
-                is_plain.then(|| see(record.key, record.value))
-            };
-            if self.slot(found).and_then(|slot| slot.segment.see_mapped(found.at, &mut see_plain)).is_some() {
-                return Ok(());
+            let (at, stored) = self.read(found)?;
+            let record = stored.record()?;
+            match self.shared.content(at, &record)? {
+                Content::InRecord(value) => see(record.key, value),
+                Content::Decompressed(value) => see(record.key, &value),
+                Content::InBlob(blob) => see(record.key, &blob.read_all()?),
             }
-            let visible = self.read(found)?;
-            see(visible.1.record()?.key, &self.shared.value(&visible)?);
             Ok(())
         }))
     }

@@ -3,11 +3,15 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use nadb_core::{Entry, Metadata, Result, Value};
+use nadb_core::{Entry, Metadata, Result, Value, ValueReader};
 
 use crate::engine::Shared;
 use crate::scan::Scan;
+use crate::stream::Reader;
 use crate::view::View;
+
+/// Keys whose records are fetched into the processor's caches together: some kilobytes.
+const FETCHED_AHEAD: usize = 32;
 
 /// The store at one moment. Clones share it; it ends with the last of them, and with the last scan of it.
 ///
@@ -50,8 +54,17 @@ impl Snapshot {
     /// # Errors
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
-        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        let slots = self.shared.keyspace.slot_table();
+        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
         found.map(|found| self.shared.value(&found)).transpose()
+    }
+
+    /// Shows `read` the value that a key had, and says whether there was one; as [`Engine::get_with`](crate::Engine::get_with).
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`]; `read` is not called then.
+    pub fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        self.shared.show(|slots| self.shared.find_in_view(&self.view, slots, namespace, key), read)
     }
 
     /// Value and metadata that a key had.
@@ -59,7 +72,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
-        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        let slots = self.shared.keyspace.slot_table();
+        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
         found.map(|found| self.shared.entry(&found)).transpose()
     }
 
@@ -68,7 +82,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub fn metadata(&self, namespace: &str, key: &[u8]) -> Result<Option<Metadata>> {
-        let found = self.shared.find_in_view(&self.view, namespace, key)?;
+        let slots = self.shared.keyspace.slot_table();
+        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
         found.map(|found| self.shared.metadata(&found)).transpose()
     }
 
@@ -77,7 +92,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
-        Ok(self.shared.find_in_view(&self.view, namespace, key)?.is_some())
+        let slots = self.shared.keyspace.slot_table();
+        Ok(self.shared.find_in_view(&self.view, &slots, namespace, key)?.is_some())
     }
 
     /// The values of several keys, in the order of `keys`.
@@ -85,7 +101,24 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`], the first that happens.
     pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        keys.iter().map(|key| self.get(namespace, key)).collect()
+        let mut values = Vec::with_capacity(keys.len());
+        for some in keys.chunks(FETCHED_AHEAD) {
+            self.shared.prefetch(&self.view, namespace, some);
+            for key in some {
+                values.push(self.get(namespace, key)?);
+            }
+        }
+        Ok(values)
+    }
+
+    /// The value that a key had, to be read piece by piece; also after the snapshot's end.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<impl ValueReader + use<>>> {
+        let slots = self.shared.keyspace.slot_table();
+        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
+        found.map(|found| Reader::open(&self.shared, &found)).transpose()
     }
 
     /// The live records of a key range, in key order, from either end.

@@ -13,6 +13,8 @@ use nadb_log::{BlobStream, BlobWriter};
 use crate::backend::capabilities;
 use crate::blobs::is_blob;
 use crate::engine::Shared;
+use crate::keyspace::HasRecord;
+use crate::read::Visible;
 
 /// A value that is being written. Few bytes are kept in memory, and become an ordinary record; more become a blob.
 #[derive(Debug)]
@@ -119,16 +121,15 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn open(shared: &Shared, namespace: &str, key: &[u8]) -> Result<Option<Reader>> {
-        let Some(found) = shared.find_visible(namespace, key)? else { return Ok(None) };
-        let metadata = shared.metadata(&found)?;
+    pub(crate) fn open(shared: &Shared, found: &Visible<'_>) -> Result<Reader> {
+        let metadata = shared.metadata(found)?;
         let record = found.1.record()?;
         let source = if is_blob(&record) {
             Source::Blob(BlobStream::new(shared.blobs.open(&record, found.0)?))
         } else {
-            Source::Memory(Cursor::new(shared.value(&found)?))
+            Source::Memory(Cursor::new(shared.value(found)?))
         };
-        Ok(Some(Reader { source, metadata }))
+        Ok(Reader { source, metadata })
     }
 }
 

@@ -14,6 +14,7 @@ use nadb_core::{
 
 use crate::engine::Shared;
 use crate::read::Visible;
+use crate::slot::SlotTable;
 
 /// A prime, so that work which repeats itself is not always met at the same place.
 const SAMPLE_EVERY: u32 = 1021;
@@ -111,12 +112,13 @@ impl Shared {
     /// As [`crate::keyspace::Keyspace::find`] of the newest record, and timed. The bytes of a mapped record are fetched before they
     /// are verified, so that the two can be told apart.
     #[cold]
-    pub(crate) fn find_timed(
+    pub(crate) fn find_timed<'t>(
         &self,
+        slots: &'t SlotTable,
         namespace: NamespaceId,
         hash: KeyHash,
         key: &[u8],
-    ) -> Result<Option<Visible>> {
+    ) -> Result<Option<Visible<'t>>> {
         let watch = Cell::new(Some(Stopwatch::start(&*self.options.clock)));
         let lap = |phase| {
             let mut running = watch.take();
@@ -127,14 +129,14 @@ impl Shared {
         };
         let read = |at: Location| {
             lap(Phase::Index);
-            let is_mapped = self.keyspace.slot(at.segment).is_some_and(|slot| slot.segment.touch(at));
+            let is_mapped = slots.get(at.segment).is_some_and(|slot| slot.segment.touch(at));
             if is_mapped {
                 lap(Phase::Record);
             }
-            let buf = self.read(at);
+            let stored = self.read_in(slots, at);
             // Read by a call, it comes verified.
             lap(if is_mapped { Phase::Verify } else { Phase::Record });
-            buf
+            stored
         };
         let found = self.keyspace.find(namespace, hash, key, read);
         lap(if matches!(found, Ok(None)) { Phase::Index } else { Phase::Verify });

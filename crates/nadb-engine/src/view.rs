@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::{KeyHash, Location, NamespaceId, Result, Seq, guard};
-use nadb_log::RecordBuf;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::keyspace::Keyspace;
+use crate::keyspace::{HasRecord, Keyspace};
 use crate::slot::Slot;
 
 /// The watermark, and which views are open.
@@ -81,13 +80,13 @@ impl View {
     }
 
     /// The record of a key that was its newest at the view's moment, expired or not. `read` reads the record at a place.
-    pub(crate) fn find(
+    pub(crate) fn find<R: HasRecord>(
         &self,
         namespace: NamespaceId,
         hash: KeyHash,
         key: &[u8],
-        read: impl Fn(Location) -> Result<RecordBuf>,
-    ) -> Result<Option<(Location, RecordBuf)>> {
+        read: impl Fn(Location) -> Result<R>,
+    ) -> Result<Option<(Location, R)>> {
         let found = self.keyspace.find(namespace, hash, key, &read)?;
         if let Some((at, buf)) = found
             && (buf.record()?.seq <= self.watermark || !guard::on("view.later_record_is_not_it"))

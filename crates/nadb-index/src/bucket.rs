@@ -136,7 +136,22 @@ impl Bucket {
 
     /// Shows the locations of the entries with this tag.
     pub(crate) fn find(&self, tag: Tag, mut found: impl FnMut(Location)) {
-        self.matches(tag, |_, _, at| found(at));
+        self.probe(tag.hash, |_, controls, slots| {
+            // The hashes first, all of them: so their cache lines are fetched together with that of the control bytes, rather
+            // than one after the other.
+            let mut equal = 0u64;
+            for (place, slot) in slots.iter().enumerate() {
+                equal |= u64::from(slot.hash == tag.hash) << place;
+            }
+            if equal != 0 {
+                for place in bytes_equal(controls, tag.control).filter(|place| equal & (1 << place) != 0) {
+                    if let Some(slot) = slots.get(place) {
+                        found(slot.at);
+                    }
+                }
+            }
+            has_byte(controls, EMPTY)
+        });
     }
 
     fn position(&self, tag: Tag, at: Location) -> Option<(usize, usize)> {

@@ -30,7 +30,7 @@ pub struct Published<T: Send + Sync + 'static> {
     writing: Mutex<()>,
 }
 
-/// A value as it was when it was loaded, for as long as this is held: some instructions long, never across I/O.
+/// A value as it was when it was loaded, for as long as this is held: as short as can be.
 pub struct PublishedGuard<'a, T> {
     value: NonNull<T>,
     _pin: Guard,

@@ -63,7 +63,7 @@ pub use repair::{
 pub use replay::ScanCounts;
 pub use row::{Row, RowCursor, RowMeta, RowPlace, SystemRow};
 pub use rows::{Rows, RowsCursor};
-pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
+pub use segment::{MappedRecord, RecordBuf, SEGMENT_HEADER, Segment};
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.
 pub const FORMAT_VERSION: u32 = 0;

@@ -1,12 +1,13 @@
 //! A segment's file: its header, and reading records from it.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use nadb_core::{Error, ErrorKind, Location, Ordinal, Result, SegmentId, SegmentUid, Seq, StoreId};
+use nadb_core::{Error, ErrorKind, Location, Ordinal, Result, SegmentId, SegmentUid, Seq, StoreId, guard};
 use nadb_vfs::{Appender, File, Mapping, Room};
 use parking_lot::Mutex;
 
@@ -297,24 +298,35 @@ impl Segment {
     /// keeps the mapping.
     #[must_use]
     pub fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
-        let range = at.offset as usize..at.offset as usize + at.len as usize;
-        let mapping = self.mapping.get().or_else(|| self.growing.get())?;
-        let bytes = mapping.slice(range)?;
-        self.verify(bytes, at).ok()
+        let mapping = self.readable()?;
+        self.verify(mapping.slice(range_of(at))?, at).ok()
     }
 
-    /// As [`Segment::read_mapped`], without keeping anything: what `see` gives for the record. `None`, too, where it was not called.
-    pub fn see_mapped<R>(&self, at: Location, see: impl FnOnce(&RecordRef<'_>) -> Option<R>) -> Option<R> {
-        let mapping = self.mapping.get().or_else(|| self.growing.get())?;
-        let bytes = mapping.bytes().get(at.offset as usize..)?.get(..at.len as usize)?;
-        let record = RecordRef::verify(bytes, self.uid, at.offset).ok()?;
-        if record.len() == bytes.len() { see(&record) } else { None }
+    /// As [`Segment::read_mapped`], but what it gives lasts no longer than the segment: nothing is counted or allocated.
+    #[must_use]
+    #[inline]
+    pub fn mapped(&self, at: Location) -> Option<MappedRecord<'_>> {
+        let mapping = self.readable()?;
+        // All its lines at once: that the next one is needed the processor learns only from what the first one says.
+        mapping.prefetch(range_of(at));
+        let bytes = mapping.bytes().get(range_of(at))?;
+        let record = if guard::on("read.mapped_is_verified") {
+            RecordRef::verify(bytes, self.uid, at.offset).ok()?
+        } else {
+            RecordRef::decode(bytes).ok()?
+        };
+        (record.len() == bytes.len()).then_some(MappedRecord { record, mapping })
+    }
+
+    /// The mapping through which it is read, if any.
+    fn readable(&self) -> Option<&Mapping> {
+        self.mapping.get().or_else(|| self.growing.get())
     }
 
     /// Begins to fetch a record that is going to be read, where the segment is mapped.
     pub fn prefetch(&self, at: Location) {
-        if let Some(mapping) = self.mapping.get().or_else(|| self.growing.get()) {
-            mapping.prefetch(at.offset as usize..at.offset as usize + at.len as usize);
+        if let Some(mapping) = self.readable() {
+            mapping.prefetch(range_of(at));
         }
     }
 
@@ -353,6 +365,32 @@ impl Segment {
             return Err(self.corruption(u64::from(at.offset), what));
         }
         Ok(RecordBuf { bytes, head })
+    }
+}
+
+/// Where a record stands in its segment's file.
+fn range_of(at: Location) -> Range<usize> {
+    at.offset as usize..at.offset as usize + at.len as usize
+}
+
+/// A verified record in the memory through which its segment is mapped.
+#[derive(Debug, Clone, Copy)]
+pub struct MappedRecord<'s> {
+    record: RecordRef<'s>,
+    mapping: &'s Mapping,
+}
+
+impl<'s> MappedRecord<'s> {
+    /// The record.
+    #[must_use]
+    pub fn record(&self) -> &RecordRef<'s> {
+        &self.record
+    }
+
+    /// A part of the record, to keep: without a copy, but it keeps the mapping.
+    #[must_use]
+    pub fn slice(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() { Bytes::new() } else { self.mapping.slice_of(part).unwrap_or_default() }
     }
 }
 

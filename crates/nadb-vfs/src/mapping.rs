@@ -176,6 +176,13 @@ impl Mapping {
         Some(Bytes::from_owner(Pinned { stripe, range }))
     }
 
+    /// As [`Mapping::slice`], for a part of [`Mapping::bytes`]; `None` when it is not one.
+    #[must_use]
+    pub fn slice_of(&self, part: &[u8]) -> Option<Bytes> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
+        self.slice(start..start.checked_add(part.len())?)
+    }
+
     /// Begins to fetch the bytes of `range` into the processor's caches, the first few lines of them, and does not wait. A
     /// hint: nothing happens where they are not inside, or the processor has no such instruction.
     pub fn prefetch(&self, range: Range<usize>) {
@@ -365,6 +372,18 @@ mod tests {
             mapping.prefetch(range);
         }
         assert_eq!((mapping.bytes().len(), mapping.pins()), (256, 0));
+    }
+
+    #[test]
+    fn a_part_is_sliced_where_it_stands_and_nothing_else() {
+        let mapping = Mapping::from((0..=255).collect::<Vec<u8>>());
+        let part = &mapping.bytes()[17..40];
+        let slice = mapping.slice_of(part).unwrap();
+        assert!(slice == part && slice.as_ptr() == part.as_ptr());
+        assert_eq!(mapping.pins(), 1);
+        assert_eq!(mapping.slice_of(&mapping.bytes()[256..]).unwrap(), b"".as_slice());
+        let foreign = part.to_vec();
+        assert!(mapping.slice_of(&foreign).is_none());
     }
 
     #[test]

@@ -269,6 +269,13 @@ pub struct BatchPut<'b> {
 }
 
 impl BatchPut<'_> {
+    /// The put fails at the batch's commit.
+    #[cfg(feature = "json")]
+    pub(crate) fn failed(self, error: nadb_core::Error) -> Self {
+        self.settings.fail(error);
+        self
+    }
+
     /// See [`PutBuilder::tags`](crate::PutBuilder::tags).
     pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.settings.tags(tags);

@@ -23,13 +23,16 @@
 //!
 //! Where to look: [`Store`] opens, closes and reports; [`Namespace`] reads and writes; [`Batch`] writes several keys, also
 //! of several namespaces, atomically; [`Snapshot`] reads all of them as of one moment; [`Durability`] says what an acknowledgement is worth; [`ErrorKind`] says what can go
-//! wrong; [`limits`] has the bounds. The API blocks; all of it may be called from any number of threads.
+//! wrong; [`limits`] has the bounds. Values that are text or JSON have verbs of their own ([`Namespace::set_text`]; with the
+//! feature `json` also `set_json` and `get_json`). The API blocks; all of it may be called from any number of threads.
 #![forbid(unsafe_code)]
 
 pub mod backend;
 mod batch;
 mod builder;
 mod iter;
+#[cfg(feature = "json")]
+mod json;
 pub mod limits;
 pub mod merge;
 mod namespace;
@@ -41,6 +44,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod stream;
+mod typed;
 
 pub use bytes::Bytes;
 pub use nadb_core::{

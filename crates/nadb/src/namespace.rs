@@ -93,6 +93,28 @@ impl Namespace {
         self.backend.get(&self.name, key.as_ref())
     }
 
+    /// What `read` makes of the value of a key, `None` when the key is absent: the fastest way to read. On the engine `read`
+    /// sees the bytes where they stand in the store's memory: nothing is allocated, counted or copied, but for values that were
+    /// compressed or stand in a file of their own.
+    ///
+    /// `read` may read from the store and write to it, also this key, whose bytes stay as they are until it returns. It should
+    /// not take long: meanwhile the store holds files and memory that it would give back. When it panics, the store is as if it
+    /// had returned.
+    ///
+    /// # Errors
+    /// As [`get`](Namespace::get); `read` is not called then.
+    ///
+    /// ```
+    /// let users = nadb::Store::memory()?.namespace("users")?;
+    /// users.set("k", "value")?;
+    /// assert_eq!(users.get_with("k", |value| value.len())?, Some(5));
+    /// assert_eq!(users.get_with("other", |value| value.len())?, None);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        taken(read, |read| self.backend.get_with(&self.name, key.as_ref(), read))
+    }
+
     /// Key, value and metadata, all of the same version; `None` when the key is absent.
     ///
     /// # Errors
@@ -413,7 +435,8 @@ impl Namespace {
         durability: Option<Durability>,
     ) -> Result<ValueWriter> {
         let options = WriteOptions::default().with_durability(durability);
-        self.backend.writer(operation, &options).map(ValueWriter::new)
+        let writer = self.backend.writer(operation, &options)?;
+        Ok(ValueWriter::new(writer, &self.backend))
     }
 
     fn write_all(&self, operations: Vec<Operation<'_>>) -> Result<Vec<Outcome>> {
@@ -422,6 +445,20 @@ impl Namespace {
         }
         self.backend.write(&operations, &WriteOptions::default())
     }
+}
+
+/// What `read` gave when `show` called it, if it did.
+pub(crate) fn taken<R>(
+    read: impl FnOnce(&[u8]) -> R,
+    show: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<bool>,
+) -> Result<Option<R>> {
+    let (mut read, mut result) = (Some(read), None);
+    show(&mut |value| {
+        if let Some(read) = read.take() {
+            result = Some(read(value));
+        }
+    })?;
+    Ok(result)
 }
 
 fn odd_reply(what: &str) -> Error {

@@ -48,6 +48,13 @@ impl<'n, K: AsRef<[u8]>, V: AsRef<[u8]>> PutBuilder<'n, K, V> {
         PutBuilder { namespace, key, value, settings: PutSettings::default(), durability: None }
     }
 
+    /// The put fails at its commit.
+    #[cfg(feature = "json")]
+    pub(crate) fn failed(mut self, error: nadb_core::Error) -> Self {
+        self.settings.fail(error);
+        self
+    }
+
     /// The record's tags: these and no others. At most 64, each 1 to 255 bytes without NUL; equal ones count once.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.settings.tags(tags);

@@ -25,6 +25,12 @@ impl PutSettings {
         }
     }
 
+    /// Something was wrong before there was a put.
+    #[cfg(feature = "json")]
+    pub(crate) fn fail(&mut self, error: Error) {
+        _ = self.error.get_or_insert(error);
+    }
+
     pub(crate) fn keep_tags(&mut self) {
         self.tags = TagsUpdate::Keep;
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use nadb_core::limits::check_namespace;
 use nadb_core::{Backend, BackendSnapshot, Entry, Metadata, Result, ScanRequest, Value};
 
-use crate::{Iter, KeyRange};
+use crate::namespace::taken;
+use crate::{Iter, KeyRange, ValueReader};
 
 /// The whole store as it was at one moment. A handle, made by [`Store::snapshot`](crate::Store::snapshot): cheap to clone,
 /// free to send and share between threads; it keeps the store open, as a [`Namespace`](crate::Namespace) does.
@@ -164,6 +165,46 @@ impl SnapshotNamespace {
     /// ```
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.snapshot.at.get(&self.name, key.as_ref())
+    }
+
+    /// What `read` makes of the value that a key had, `None` when the key was absent: see
+    /// [`Namespace::get_with`](crate::Namespace::get_with).
+    ///
+    /// # Errors
+    /// As [`get`](SnapshotNamespace::get); `read` is not called then.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let users = store.namespace("users")?;
+    /// users.set("k", "old value")?;
+    /// let then = store.snapshot()?.namespace("users")?;
+    /// users.set("k", "new")?;
+    /// assert_eq!(then.get_with("k", |value| value.len())?, Some(9));
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        taken(read, |read| self.snapshot.at.get_with(&self.name, key.as_ref(), read))
+    }
+
+    /// The value that a key had, to be read piece by piece: see [`ValueReader`]. `None` when it was absent. The reader goes on
+    /// when the snapshot is dropped.
+    ///
+    /// # Errors
+    /// As [`get`](SnapshotNamespace::get).
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let files = store.namespace("files")?;
+    /// files.set("k", "old")?;
+    /// let then = store.snapshot()?.namespace("files")?;
+    /// files.set("k", "new")?;
+    /// let mut copy = Vec::new();
+    /// std::io::copy(&mut then.reader("k")?.unwrap(), &mut copy)?;
+    /// assert_eq!(copy, b"old");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reader(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        Ok(self.snapshot.at.reader(&self.name, key.as_ref())?.map(ValueReader::new))
     }
 
     /// Key, value and metadata as they were, all of the same version; `None` when the key was absent.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
-use nadb_core::{Metadata, Result, Written};
+use nadb_core::{Backend, Metadata, Result, Written};
 
 use crate::settings::written;
 
@@ -16,8 +17,8 @@ use crate::settings::written;
 ///
 /// The write happens at the commit: conditions are tested then, `keep_tags` and `keep_ttl` keep what the key has then, and a
 /// lifetime begins then. Any number of writers may be open at once, also for one key; none waits for another, and the last
-/// commit counts. A writer may go to another thread. It does not keep the store open: after the store was closed, or its last
-/// handle dropped, `commit` answers `Closed`.
+/// commit counts. A writer may go to another thread. It keeps the store open, as a [`Namespace`](crate::Namespace) does; after
+/// the store was closed, `commit` answers `Closed`.
 ///
 /// ```
 /// use std::io::Write;
@@ -33,12 +34,15 @@ use crate::settings::written;
 /// ```
 #[must_use = "nothing is written until `commit` is called"]
 pub struct ValueWriter {
+    // Dropped first: what it has begun goes before the store is closed.
     writer: Box<dyn nadb_core::ValueWriter>,
+    /// Keeps the store open.
+    backend: Arc<dyn Backend>,
 }
 
 impl ValueWriter {
-    pub(crate) fn new(writer: Box<dyn nadb_core::ValueWriter>) -> ValueWriter {
-        ValueWriter { writer }
+    pub(crate) fn new(writer: Box<dyn nadb_core::ValueWriter>, backend: &Arc<dyn Backend>) -> ValueWriter {
+        ValueWriter { writer, backend: Arc::clone(backend) }
     }
 
     /// Bytes so far; the value that the builder had included.
@@ -80,7 +84,10 @@ impl ValueWriter {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(self) -> Result<Written> {
-        self.writer.commit().map(|outcome| written(&outcome))
+        let ValueWriter { writer, backend } = self;
+        let outcome = writer.commit();
+        drop(backend);
+        outcome.map(|outcome| written(&outcome))
     }
 }
 

@@ -54,6 +54,12 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "A write that failed is there after reopening, under a number that was given again.",
     },
     Mutant {
+        guard: "read.mapped_is_verified",
+        package: "nadb-engine",
+        test: "a_flipped_bit_is_an_error_and_is_not_shown",
+        without: "Damaged bytes of a mapped segment are given out as a value.",
+    },
+    Mutant {
         guard: "segment.named_before_first_frame",
         package: "nadb-log",
         test: "a_segment_is_named_durably_before_its_first_frame",

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{wrong, wrong_snapshots, wrong_streams};
+use crate::{wrong, wrong_shown, wrong_snapshots, wrong_streams};
 
 /// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
@@ -160,9 +160,14 @@ faults! {
         a_snapshot_stays_through_much_writing;
     snapshots_stop_writers: StopWriters => writers_go_on_while_a_snapshot_is_held;
     snapshots_take_any_input: TakeAnyInput => reads_of_a_snapshot_beyond_a_limit_are_refused;
+    get_with_of_snapshots_is_of_now: ShownIsOfNow => a_snapshot_shows_its_moment_by_every_read;
     gets_of_snapshots_are_of_now: GetIsOfNow => a_snapshot_shows_its_moment_by_every_read;
     get_many_of_snapshots_sorts_its_keys: GetManyOfThemSortsItsKeys => a_snapshot_shows_its_moment_by_every_read;
     metadata_of_snapshots_is_of_now: MetadataIsOfNow => a_snapshot_shows_its_moment_by_every_read;
+    readers_of_snapshots_are_of_now: ReadersAreOfNow =>
+        a_snapshot_shows_its_moment_by_every_read,
+        a_reader_of_a_snapshot_keeps_its_moment;
+    readers_of_snapshots_end_with_them: ReadersEndWithThem => a_reader_of_a_snapshot_keeps_its_moment;
     scans_of_snapshots_forget_their_other_end: ScansForgetTheirOtherEnd => scans_of_a_snapshot_go_both_ways;
     scans_of_snapshots_have_no_bounds: ScansHaveNoBounds => scans_of_a_snapshot_go_both_ways;
     scans_of_snapshots_read_late: ScansReadLate =>
@@ -222,6 +227,21 @@ faults! {
         a_stream_that_is_dropped_leaves_nothing;
     streams_take_any_input: AnyInputIsTaken => streams_beyond_a_limit_are_refused;
     streams_take_deletes: DeletesAreTaken => streams_beyond_a_limit_are_refused;
+}
+
+faults! {
+    wrong_shown:
+    absent_values_are_shown_as_empty: AbsentIsEmpty => what_is_absent_is_not_shown;
+    any_input_is_shown: AnyInputIsTaken => reads_beyond_a_limit_are_refused;
+    closing_is_forgotten_by_who_shows: ClosingIsForgotten => a_closed_store_says_so;
+    expired_values_are_shown: ExpiredAreShown => what_is_absent_is_not_shown;
+    half_of_a_value_is_shown: ShowsHalf => get_with_shows_what_get_gives;
+    nothing_is_shown: NothingIsShown => get_with_shows_what_get_gives;
+    nothing_is_said_to_be_shown: KeepsQuiet => get_with_shows_what_get_gives;
+    panics_are_swallowed: SwallowsPanics => a_panic_of_who_is_shown_a_value_does_no_harm;
+    panics_leave_the_store_locked: StaysLockedAfterAPanic => a_panic_of_who_is_shown_a_value_does_no_harm;
+    the_store_is_locked_while_a_value_is_shown: LocksTheStore => who_is_shown_a_value_may_call_the_store;
+    values_are_shown_twice: ShowsTwice => get_with_shows_what_get_gives;
 }
 
 #[test]

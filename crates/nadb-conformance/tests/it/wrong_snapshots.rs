@@ -1,5 +1,6 @@
 //! Backends whose snapshots are wrong in one way each; `noticed.rs` says which checks must notice.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
@@ -30,11 +31,14 @@ pub(crate) enum Fault {
     MetadataIsOfNow,
     NamesAreOfNow,
     OneForAll,
+    ReadersAreOfNow,
+    ReadersEndWithThem,
     ScansForgetTheirOtherEnd,
     ScansHaveNoBounds,
     ScansReadLate,
     ShowNewKeys,
     ShowNow,
+    ShownIsOfNow,
     StopWriters,
     TakeAnyInput,
     TimeGoesOn,
@@ -150,13 +154,7 @@ impl Backend for Wrong {
         let token = Arc::new(());
         let elder = std::mem::replace(&mut *self.token.lock().unwrap(), Arc::downgrade(&token));
         let elder = (elder.strong_count() > 0).then_some(elder);
-        Ok(Arc::new(WrongSnapshot {
-            map: Arc::clone(&self.map),
-            fault: self.fault,
-            then,
-            elder,
-            _token: token,
-        }))
+        Ok(Arc::new(WrongSnapshot { map: Arc::clone(&self.map), fault: self.fault, then, elder, token }))
     }
 }
 
@@ -167,7 +165,7 @@ struct WrongSnapshot {
     then: Arc<dyn BackendSnapshot>,
     /// The one that was there when this was taken.
     elder: Option<Weak<()>>,
-    _token: Arc<()>,
+    token: Arc<()>,
 }
 
 impl WrongSnapshot {
@@ -239,6 +237,23 @@ impl BackendSnapshot for WrongSnapshot {
         self.or_nothing(self.wrong_entry(namespace, key).map(|entry| entry.map(|entry| entry.value)))
     }
 
+    fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        if self.is(Fault::ShownIsOfNow) {
+            return self.map.get_with(namespace, key, read);
+        }
+        Ok(self.get(namespace, key)?.map(|value| read(&value)).is_some())
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        if self.is(Fault::ReadersAreOfNow) {
+            return self.map.reader(namespace, key);
+        }
+        let inner = self.then.reader(namespace, key)?;
+        let at = self.is(Fault::ReadersEndWithThem).then(|| Arc::downgrade(&self.token));
+        let reader = |inner| Box::new(WrongReader { inner, at }) as Box<dyn ValueReader>;
+        Ok(self.get_entry(namespace, key)?.and(inner).map(reader))
+    }
+
     fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         self.or_nothing(self.wrong_entry(namespace, key))
     }
@@ -277,6 +292,31 @@ impl BackendSnapshot for WrongSnapshot {
             return Ok(self.map.namespaces()?.into_iter().map(|info| info.name).collect());
         }
         self.or_nothing(self.then.namespaces())
+    }
+}
+
+struct WrongReader {
+    inner: Box<dyn ValueReader>,
+    /// The snapshot with which it ends.
+    at: Option<Weak<()>>,
+}
+
+impl Read for WrongReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let is_over = self.at.as_ref().is_some_and(|at| at.strong_count() == 0);
+        if is_over { Ok(0) } else { self.inner.read(buf) }
+    }
+}
+
+impl Seek for WrongReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
+impl ValueReader for WrongReader {
+    fn metadata(&self) -> &Metadata {
+        self.inner.metadata()
     }
 }
 

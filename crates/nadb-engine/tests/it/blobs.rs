@@ -153,6 +153,30 @@ fn a_stream_that_is_dropped_leaves_nothing() {
     assert_eq!((blobs(&disk), get(&engine, "k")), (0, None));
 }
 
+/// The bytes are never looked at, so that those behind them are never there.
+#[test]
+fn a_stream_ends_one_byte_behind_the_limit() {
+    let disk = disk();
+    let engine = open(&disk);
+    set(&engine, "k", b"old");
+    let most = usize::try_from(nadb_core::limits::BLOB_BYTES_MAX).unwrap();
+    let zeros = vec![0; most + 1];
+    for begun in [0, 1, ABOVE, ABOVE + 1, 3 << 20] {
+        let mut writer = Box::new(engine.writer(put("k", Vec::new()), &WriteOptions::default()).unwrap());
+        writer.write(&large(1).repeat(16)[..begun]).unwrap();
+        for _ in 0..2 {
+            let error = writer.write(&zeros[..most + 1 - begun]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit);
+            let message = format!("value has {} bytes, the limit is {most} bytes", most + 1);
+            assert!(error.to_string().contains(&message), "{error}");
+        }
+        assert_eq!(blobs(&disk), 0, "its file is gone at once");
+        assert_eq!(writer.write(b"").unwrap_err().kind(), ErrorKind::Limit);
+        assert_eq!(writer.commit().unwrap_err().kind(), ErrorKind::Limit);
+        assert_eq!(get(&engine, "k").unwrap(), b"old");
+    }
+}
+
 #[test]
 fn a_crash_at_any_call_keeps_the_value_whole_or_leaves_no_trace() {
     let golden = disk();

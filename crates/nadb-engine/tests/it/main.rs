@@ -4,6 +4,7 @@
 mod blobs;
 mod checkpoint;
 mod conformance;
+mod get_with;
 mod media;
 mod snapshots;
 mod times;

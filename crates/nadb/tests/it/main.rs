@@ -9,3 +9,5 @@ mod limits;
 mod lives;
 mod scans;
 mod snapshots;
+mod streams;
+mod typed;
