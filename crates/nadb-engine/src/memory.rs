@@ -40,6 +40,8 @@ pub(crate) struct Memory {
     share: AtomicU64,
     /// Rows of segments that are not sealed, as they were noted. Wraps while a seal and a note pass each other.
     memtables: AtomicU64,
+    /// What the sealing of those segments takes that have more than their share, beyond what is always kept for sealing.
+    excess: AtomicU64,
     /// Batches on their way.
     frames: AtomicU64,
     sealing: AtomicUsize,
@@ -64,6 +66,7 @@ impl Memory {
         Memory {
             share: AtomicU64::new(share_of(limit)),
             memtables: AtomicU64::new(0),
+            excess: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             sealing: AtomicUsize::new(0),
             to_end: AtomicU32::new(0),
@@ -93,8 +96,26 @@ impl Memory {
     }
 
     pub(crate) fn memtable_bytes(&self) -> u64 {
-        let noted = self.memtables.load(Ordering::Relaxed);
-        if noted > u64::MAX / 2 { 0 } else { noted }
+        at_least_zero(&self.memtables)
+    }
+
+    /// Bytes that are taken, or have to be kept, of those for writes.
+    fn taken(&self) -> u64 {
+        self.memtable_bytes() + at_least_zero(&self.excess) + self.frame_bytes()
+    }
+
+    /// What sealing so many bytes of rows takes beyond what is always kept for it.
+    fn excess_of(&self, rows: usize) -> u64 {
+        (rows as u64).saturating_sub(self.share()).saturating_mul(SEALING_FACTOR as u64)
+    }
+
+    /// The rows of a segment take so many bytes now, instead of those.
+    fn change(&self, before: usize, now: usize) {
+        self.memtables.fetch_add((now as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+        let excess = self.excess_of(now).wrapping_sub(self.excess_of(before));
+        if excess != 0 {
+            self.excess.fetch_add(excess, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn frame_bytes(&self) -> u64 {
@@ -116,7 +137,7 @@ impl Memory {
     #[cold]
     pub(crate) fn note_now(&self, slot: &Slot, held: usize) {
         let before = slot.noted_bytes.swap(held, Ordering::Relaxed);
-        self.memtables.fetch_add((held as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+        self.change(before, held);
         let share = self.share();
         if held as u64 >= share / 2 {
             self.is_half.store(true, Ordering::Relaxed);
@@ -129,8 +150,7 @@ impl Memory {
 
     /// The rows of a segment are in its footer now.
     pub(crate) fn forget(&self, slot: &Slot) {
-        let noted = slot.noted_bytes.swap(0, Ordering::Relaxed);
-        self.memtables.fetch_sub(noted as u64, Ordering::Relaxed);
+        self.change(slot.noted_bytes.swap(0, Ordering::Relaxed), 0);
         self.judge();
     }
 
@@ -164,7 +184,7 @@ impl Memory {
     fn judge(&self) {
         let is_pressed = self.to_end().is_some()
             || self.in_line.load(Ordering::Relaxed) > 0
-            || self.memtable_bytes() + self.frame_bytes() > self.for_writes();
+            || self.taken() > self.for_writes();
         self.is_pressed.store(is_pressed, Ordering::Relaxed);
     }
 
@@ -185,8 +205,7 @@ impl Memory {
     /// Whether there is room for so much more. One thread at a time asks and then takes it.
     pub(crate) fn has_room(&self, bytes: u64, is_in_line: bool) -> bool {
         let is_ones_turn = is_in_line || self.in_line.load(Ordering::Relaxed) == 0;
-        let taken = self.memtable_bytes() + self.frame_bytes() + bytes;
-        (is_ones_turn && taken <= self.for_writes()) || !guard::on("memory.writers_wait")
+        (is_ones_turn && self.taken() + bytes <= self.for_writes()) || !guard::on("memory.writers_wait")
     }
 
     /// Takes room for a batch.
@@ -202,6 +221,12 @@ impl Memory {
     }
 }
 
+/// What one thread adds and another one takes may pass each other.
+fn at_least_zero(count: &AtomicU64) -> u64 {
+    let count = count.load(Ordering::Relaxed);
+    if count > u64::MAX / 2 { 0 } else { count }
+}
+
 /// A place in the line of large batches.
 #[derive(Debug)]
 pub(crate) struct Line<'m> {
@@ -215,10 +240,13 @@ impl Drop for Line<'_> {
     }
 }
 
-/// What writing a batch takes, about: its frame twice, once as it is encoded and once on its way to the file, and its rows.
+/// What writing a batch takes, about: its frame twice, once as it is encoded and once on its way to the file, and its rows with what their sealing takes.
 /// Values with more than `blob_above` bytes go to files of their own, piece by piece.
 pub(crate) fn batch_bytes(batch: &WriteBatch<'_>, blob_above: u64) -> u64 {
-    let row = |operation: &Operation<'_>| operation.key.len() as u64 + ROW_BYTES + OPERATION_BYTES;
+    let row = |operation: &Operation<'_>| {
+        let row = operation.key.len() as u64 + ROW_BYTES;
+        row * (1 + SEALING_FACTOR as u64) + OPERATION_BYTES
+    };
     2 * frame_bytes(batch, blob_above) + batch.iter().map(row).sum::<u64>()
 }
 

@@ -314,14 +314,14 @@ pub(crate) const TABLE: &[Mutant] = &[
     Mutant {
         guard: "memory.segments_end_early",
         package: "nadb-engine",
-        test: "rows_that_opening_finds_are_within_the_limit_of_the_new_session",
+        test: "a_segment_ends_early_when_its_rows_have_had_their_share",
         without: "The rows of one segment take more memory than their share, up to what a full segment has.",
     },
     Mutant {
         guard: "memory.writers_wait",
         package: "nadb-engine",
-        test: "memory_stays_within_its_limit_while_sealing_is_slow",
-        without: "Writers go on above the limit of memory while sealing is slow.",
+        test: "nobody_passes_a_batch_that_waits_in_line",
+        without: "Writers and large batches go on above the limit of memory.",
     },
     Mutant {
         guard: "verify.compares_the_index",
