@@ -378,7 +378,7 @@ pub(crate) fn a_snapshot_has_a_batch_whole_or_not_at_all(s: &mut Subject) {
         // In bursts, for a scan that has to pass over all that was overwritten falls behind a writer that never rests; and to
         // the reader's end, for else a fast one is done before the reader begins.
         let paced = |number: usize| {
-            if number % BURST == 0 {
+            if number.is_multiple_of(BURST) {
                 thread::sleep(Duration::from_millis(1));
             }
             write(number)
