@@ -11,8 +11,8 @@ pub(crate) const NOT_ENGINE: [&str; 4] = ["--exclude", "xtask", "--exclude", "na
 /// All tests, then all doc tests.
 pub(crate) fn test() -> Outcome {
     tools::nextest()?;
-    process::run(&mut cargo(&["nextest", "run", "--workspace"]))?;
-    process::run(&mut cargo(&["test", "--doc", "--workspace"]))
+    process::run(&mut cargo(&["nextest", "run", "--workspace", "--all-features"]))?;
+    process::run(&mut cargo(&["test", "--doc", "--workspace", "--all-features"]))
 }
 
 /// The models of what threads do to each other, by loom. Only they run: with loom's atomics nothing else does.

@@ -5,6 +5,8 @@ mod backends;
 mod batches;
 mod bounds;
 mod conditions;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod lives;
 mod scans;
