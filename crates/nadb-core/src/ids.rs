@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// A sequence number: the position of a write in the store's one order of writes, and the version of the record it made.
 /// Numbers only rise; gaps are allowed; none ever names two records. The largest is 2^56 - 1.
@@ -104,10 +104,41 @@ impl KeyHash {
     /// Under `--cfg nadb_hash_bits_4` only 4 bits are kept, so that the tests can run with almost every key colliding.
     #[must_use]
     pub fn new(seed: u64, namespace: NamespaceId, key: &[u8]) -> KeyHash {
-        let mut hasher = Xxh3::with_seed(seed);
-        hasher.update(&namespace.0.to_be_bytes());
-        hasher.update(key);
-        let hash = hasher.digest();
+        let hash = KeyHash::of_short(seed, namespace, key).unwrap_or_else(|| {
+            let mut hasher = Xxh3::with_seed(seed);
+            hasher.update(&namespace.0.to_be_bytes());
+            hasher.update(key);
+            hasher.digest()
+        });
         KeyHash(if cfg!(nadb_hash_bits_4) { (hash & 0xF).wrapping_mul(0x1111_1111_1111_1111) } else { hash })
+    }
+
+    /// The same hash of a key of usual length: in one piece it needs no hasher, which is larger than most keys.
+    fn of_short(seed: u64, namespace: NamespaceId, key: &[u8]) -> Option<u64> {
+        let mut bytes = [0; SHORT];
+        let (id, rest) = bytes.split_first_chunk_mut()?;
+        *id = namespace.0.to_be_bytes();
+        rest.get_mut(..key.len())?.copy_from_slice(key);
+        bytes.get(..size_of::<NamespaceId>() + key.len()).map(|bytes| xxh3_64_with_seed(bytes, seed))
+    }
+}
+
+/// Bytes of a namespace id and a key up to which they are hashed in one piece.
+const SHORT: usize = 128;
+
+#[cfg(all(test, not(nadb_hash_bits_4)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_the_same_in_one_piece_and_in_several() {
+        for len in 0..300 {
+            let key: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+            let mut hasher = Xxh3::with_seed(77);
+            hasher.update(&9u32.to_be_bytes());
+            hasher.update(&key);
+            assert_eq!(KeyHash::new(77, NamespaceId(9), &key), KeyHash(hasher.digest()), "{len} bytes");
+            assert_eq!(KeyHash::of_short(77, NamespaceId(9), &key).is_some(), len + 4 <= SHORT);
+        }
     }
 }

@@ -102,6 +102,12 @@ impl<'a> Replay<'a> {
         self.keyspace.purge_dropped()
     }
 
+    /// Whether records only leave their rows, and the index is built of all rows at once in the end: where nothing is known of the
+    /// keys before, and nothing is to be compared.
+    fn is_at_once(&self) -> bool {
+        self.loaded.is_none() && self.expected.is_none()
+    }
+
     fn slot(&mut self, segment: &Arc<Segment>) -> Arc<Slot> {
         let new = || match &mut self.loaded {
             Some(loaded) => loaded.open_slot(segment),
@@ -151,15 +157,18 @@ impl<'a> Replay<'a> {
         ordinal: Ordinal,
         is_live: bool,
     ) -> Result<()> {
-        let Some(namespace) = self.namespaces.get(&record.namespace).cloned() else {
+        let Some(namespace) = self.namespaces.get(&record.namespace) else {
             let meta = Row::of(record, at.offset).map(|row| row.meta);
             let error = |meta: RowMeta| no_namespace(slot, &meta, record.namespace);
             return meta.map_or(Ok(()), |meta| Err(error(meta)));
         };
+        if self.is_at_once() {
+            return Ok(());
+        }
         let hash = self.keyspace.hash(record.namespace, record.key);
         let old = self.find(record, hash)?;
         let new = Some((at, ordinal, is_live));
-        self.keyspace.apply(hash, &namespace, old.as_ref(), slot, new, (record.seq, false));
+        self.keyspace.apply(hash, namespace, old.as_ref(), slot, new, (record.seq, false));
         Ok(())
     }
 
@@ -227,6 +236,13 @@ impl Visit for Replay<'_> {
         // First which namespaces there are, then their keys.
         system.sort_by_key(|system| system.seq);
         system.iter().for_each(|system| self.apply_system(system));
+        Ok(())
+    }
+
+    fn replayed(&mut self) -> Result<()> {
+        if !self.is_at_once() {
+            return Ok(());
+        }
         let slots: Vec<_> = self.slots.values().cloned().collect();
         let (namespaces, dropped) = (&self.namespaces, &self.dropped);
         let on_open = self.on_open.as_ref();

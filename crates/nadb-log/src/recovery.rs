@@ -67,6 +67,14 @@ pub trait Visit {
     /// # Errors
     /// Ends the opening with that error.
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()>;
+
+    /// Called after the last record, before anything is written.
+    ///
+    /// # Errors
+    /// Ends the opening with that error.
+    fn replayed(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A sealed segment with its rows.
@@ -242,7 +250,9 @@ fn read_segments(
         visit.sealed(&sealed)?;
     }
     let sealed = sealed.into_iter().map(|sealed| sealed.segment).collect();
-    Ok((replay(manifest, sealed, open, taken.as_ref(), visit)?, warnings))
+    let replayed = replay(manifest, sealed, open, taken.as_ref(), visit)?;
+    visit.replayed()?;
+    Ok((replayed, warnings))
 }
 
 fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report: Recovered) -> Opened {

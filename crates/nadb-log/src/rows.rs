@@ -223,6 +223,6 @@ impl Rows {
     }
 }
 
-fn missing(ordinal: Ordinal) -> Error {
+pub(crate) fn missing(ordinal: Ordinal) -> Error {
     Error::new(ErrorKind::Corruption, format!("the segment has no row {}", ordinal.0))
 }

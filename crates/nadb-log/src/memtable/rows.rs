@@ -11,7 +11,7 @@ use std::mem::size_of;
 use nadb_core::{BlobId, NamespaceId, Ordinal, Seq};
 
 use crate::record::RecordKind;
-use crate::row::{Row, RowMeta};
+use crate::row::{Row, RowMeta, RowSpot};
 
 /// Bits of [`KeyRef::flags`].
 mod flag {
@@ -164,6 +164,13 @@ impl Rows {
     /// All that is known of a row beside its key.
     pub(super) fn meta(&self, ordinal: Ordinal) -> Option<RowMeta> {
         self.meta_at(self.index_of(ordinal)?)
+    }
+
+    /// What the index needs of a row.
+    pub(super) fn spot(&self, ordinal: Ordinal) -> Option<RowSpot> {
+        let index = self.index_of(ordinal)?;
+        let (key, rest) = (self.key_refs.get(index)?, self.rests.get(index)?);
+        Some(RowSpot { kind: key.kind, offset: *self.offsets.get(index)?, len: rest.len })
     }
 
     /// Namespace and key of a row.
