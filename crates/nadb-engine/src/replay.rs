@@ -22,6 +22,8 @@ pub(crate) struct Replay<'a> {
     namespaces: BTreeMap<NamespaceId, Arc<Namespace>>,
     dropped: BTreeSet<NamespaceId>,
     slots: BTreeMap<SegmentId, Arc<Slot>>,
+    /// The slot of the last record, with its rows: mostly that of the next one.
+    current: Option<(Arc<Slot>, Rows)>,
     /// To check a live keyspace: the rows that each segment must turn out to have.
     expected: Option<BTreeMap<SegmentId, Expected>>,
     /// Dropped namespaces whose keys the live keyspace still has.
@@ -47,6 +49,7 @@ impl<'a> Replay<'a> {
             namespaces: BTreeMap::new(),
             dropped: BTreeSet::new(),
             slots: BTreeMap::new(),
+            current: None,
             expected: None,
             pending: BTreeSet::new(),
             loaded: None,
@@ -117,7 +120,12 @@ impl<'a> Replay<'a> {
     }
 
     /// Notes what a record says of itself; gives its ordinal where it says something of a key.
-    fn add_row(&mut self, slot: &Slot, record: &RecordRef<'_>, at: Location) -> Result<Option<Ordinal>> {
+    fn add_row(
+        &mut self,
+        (slot, rows): &(Arc<Slot>, Rows),
+        record: &RecordRef<'_>,
+        at: Location,
+    ) -> Result<Option<Ordinal>> {
         let row = Row::of(record, at.offset);
         let system = SystemRow::of(record, at.offset);
         if let Some(expected) = &mut self.expected {
@@ -128,7 +136,7 @@ impl<'a> Replay<'a> {
                 Error::corruption(slot.segment.path(), u64::from(at.offset), what)
             });
         }
-        let Rows::Memtable(memtable) = slot.rows() else { return Ok(None) };
+        let Rows::Memtable(memtable) = rows else { return Ok(None) };
         if let Some(system) = system {
             memtable.push_system(system);
         }
@@ -278,8 +286,18 @@ impl Visit for Replay<'_> {
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
-        let slot = self.slot(segment);
-        let ordinal = self.add_row(&slot, record, at)?;
+        let current = match self.current.take().filter(|(slot, _)| slot.segment.id() == segment.id()) {
+            Some(current) => current,
+            None => {
+                let slot = self.slot(segment);
+                let rows = slot.rows();
+                (slot, rows)
+            }
+        };
+        let ordinal = self.add_row(&current, record, at);
+        let slot = Arc::clone(&current.0);
+        self.current = Some(current);
+        let ordinal = ordinal?;
         if self.loaded.as_ref().is_some_and(|loaded| record.seq <= loaded.last_seq) {
             // The checkpoint has what it does.
             return Ok(());

@@ -81,6 +81,9 @@ impl<'a> Builder<'a> {
         newest.clear();
         for item in equal {
             let Some(table) = self.tables.get(item.source) else { continue };
+            if item.row.is_tombstone() && !guard::on("replay.tombstones_remove") {
+                continue;
+            }
             let mut key = Vec::new();
             let namespace = table.key(item.row.position(), &mut key)?;
             let seq = table.seq(item.row.position())?;
