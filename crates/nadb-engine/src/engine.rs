@@ -379,7 +379,9 @@ impl Shared {
             stats.live_bytes += slot.live.live_bytes();
             stats.remembered_deaths += slot.live.deaths() as u64;
             stats.live_set_bytes += slot.live.memory_bytes();
-            stats.memtable_bytes += slot.rows().memory_bytes() as u64;
+            let rows = slot.rows();
+            stats.memtable_bytes += rows.memory_bytes() as u64;
+            stats.rebuilt_footers += u64::from(rows.is_rebuilt());
         }
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;

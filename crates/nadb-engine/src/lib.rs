@@ -15,6 +15,7 @@ mod inflight;
 mod keyspace;
 mod namespaces;
 mod options;
+mod pending;
 mod plan;
 mod read;
 mod rebuild;

@@ -70,7 +70,8 @@ impl Rebuild<'_> {
     /// # Errors
     /// `Corruption` where a footer is damaged or a record belongs to no namespace; `Io`.
     pub(crate) fn run(&self) -> Result<()> {
-        let tables: Vec<RowTable> = self.slots.iter().map(|slot| RowTable::new(&slot.rows())).collect();
+        let tables = self.slots.iter().map(|slot| RowTable::new(&slot.rows()));
+        let tables = tables.collect::<Result<Vec<RowTable>>>()?;
         let rows: u64 = tables.iter().map(|table| u64::from(table.len())).sum();
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         let threads = (rows / ROWS_PER_THREAD).clamp(1, cores.min(THREADS_MAX));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::{Error, KeyHash, Location, NamespaceId, OnOpen, Ordinal, Result, SegmentId, Seq, guard};
+use nadb_index::KeyIndex;
 use nadb_log::{
     Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit,
 };
@@ -146,6 +147,10 @@ impl<'a> Replay<'a> {
     /// Where the key's newest record so far stands. Rows decide which key a candidate has: no record is read, so that one that is
     /// damaged and displaced anyway stops no opening.
     fn find(&self, record: &RecordRef<'_>, hash: KeyHash) -> Result<Option<Displaced>> {
+        let (shard, _) = KeyIndex::bits(hash);
+        // What is covered has been replayed before the first record that changes anything.
+        let slots = || self.slots.values().cloned().collect();
+        self.keyspace.pending.ready(self.keyspace, shard, slots)?;
         for at in self.keyspace.index.candidates(hash) {
             let slot = self.slots.get(&at.segment).ok_or_else(|| missing(at))?;
             let is_it = slot.rows().is_key_at(at.offset, record.namespace, record.key)?;

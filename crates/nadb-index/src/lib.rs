@@ -193,25 +193,28 @@ impl KeyIndex {
         keys
     }
 
-    /// Puts the keys of one shard in place that has none yet, and says how many they are; `accept` is shown every location.
-    /// `None`, and nothing is changed, where the bytes are not what [`KeyIndex::save_shard`] makes, the shard has keys, or a
+    /// Puts the keys of one shard in place that has none yet, and says whether it did; `accept` is shown every location.
+    /// Nothing is changed where the bytes are not what [`KeyIndex::save_shard`] makes for so many keys, the shard has keys, or a
     /// location is not accepted. Memory is at most some five times the bytes, and a few MiB for the directory and
     /// empty buckets that they may describe.
     pub fn load_shard(
         &self,
         shard: usize,
         bytes: &[u8],
+        keys: u64,
         accept: impl FnMut(Location) -> bool,
-    ) -> Option<u64> {
-        let loaded = Shard::load(bytes, accept)?;
-        let keys = loaded.buckets().map(Bucket::len).sum::<usize>() as u64;
-        let mut shard = self.shards.get(shard)?.write();
-        if shard.buckets().any(|bucket| bucket.len() > 0) {
-            return None;
+    ) -> bool {
+        let (Some(loaded), Some(shard)) = (Shard::load(bytes, accept), self.shards.get(shard)) else {
+            return false;
+        };
+        let mut shard = shard.write();
+        let has_keys = |shard: &Shard| shard.buckets().map(Bucket::len).sum::<usize>() as u64;
+        if has_keys(&loaded) != keys || has_keys(&shard) > 0 {
+            return false;
         }
         *shard = loaded;
         self.len.fetch_add(keys, Ordering::Relaxed);
-        Some(keys)
+        true
     }
 
     /// Forgets all keys.
@@ -331,9 +334,10 @@ mod tests {
         for shard in 0..SHARDS {
             let mut bytes = Vec::new();
             let keys = index.save_shard(shard, &mut bytes);
-            assert_eq!(loaded.load_shard(shard, &bytes, |_| true), Some(keys));
-            assert_eq!(loaded.load_shard(shard, &bytes, |_| true), None);
-            assert_eq!(loaded.load_shard(SHARDS, &bytes, |_| true), None);
+            assert!(!loaded.load_shard(shard, &bytes, keys + 1, |_| true));
+            assert!(loaded.load_shard(shard, &bytes, keys, |_| true));
+            assert!(!loaded.load_shard(shard, &bytes, keys, |_| true));
+            assert!(!loaded.load_shard(SHARDS, &bytes, keys, |_| true));
         }
         assert_eq!(loaded.len(), 50_000);
         (0..50_000).for_each(|n| assert!(loaded.contains(hash(n), at(n))));
@@ -373,7 +377,7 @@ mod tests {
     fn the_shard_of_the_format_document_loads_and_saves() {
         let bytes = b"\0\0\x01\0\0\0\xAB\0\0\0\0\0\0\0\x78\x56\x34\x12\x07\0\0\0\x71\0\0\0\x22\0\0\0";
         let index = KeyIndex::new();
-        assert_eq!(index.load_shard(5, bytes, |_| true), Some(1));
+        assert!(index.load_shard(5, bytes, 1, |_| true));
         let at = Location { segment: SegmentId(7), offset: 113, len: 34 };
         assert!(index.contains(KeyHash(0x1234_5678_0000_2B05), at));
         let mut saved = Vec::new();

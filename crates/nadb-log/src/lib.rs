@@ -30,6 +30,7 @@ mod replay;
 mod row;
 mod rows;
 mod seal;
+mod sealed_rows;
 mod segment;
 mod spare;
 mod sync;
@@ -64,6 +65,7 @@ pub use repair::{
 pub use replay::ScanCounts;
 pub use row::{Row, RowCursor, RowMeta, RowPlace, RowSpot, SystemRow};
 pub use rows::{Rows, RowsCursor};
+pub use sealed_rows::SealedRows;
 pub use segment::{RecordBuf, SEGMENT_HEADER, Segment};
 pub use table::RowTable;
 

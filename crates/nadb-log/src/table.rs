@@ -29,9 +29,11 @@ enum TableRows {
 
 impl RowTable {
     /// The rows of a segment.
-    #[must_use]
-    pub fn new(rows: &Rows) -> RowTable {
-        match rows {
+    ///
+    /// # Errors
+    /// `Corruption` or `Io` where they are looked at for the first time.
+    pub fn new(rows: &Rows) -> Result<RowTable> {
+        Ok(match rows.now()? {
             Rows::Footer(footer) => {
                 RowTable { len: footer.len(), rows: TableRows::Footer(Arc::clone(footer)) }
             }
@@ -40,7 +42,8 @@ impl RowTable {
                 let len = runs.iter().map(|run| run.len()).sum();
                 RowTable { len, rows: TableRows::Runs(runs) }
             }
-        }
+            Rows::Sealed(_) => RowTable { len: 0, rows: TableRows::Runs(Vec::new()) },
+        })
     }
 
     /// How many rows; positions are below.

@@ -40,6 +40,7 @@ impl Stats {
             .with("index_bytes", stats.index_bytes)
             .with("memtable_bytes", stats.memtable_bytes)
             .with("live_set_bytes", stats.live_set_bytes)
+            .with("rebuilt_footers", stats.rebuilt_footers)
             .with("versions_bytes", stats.versions_bytes)
             .with("views", stats.views)
             .with("oldest_view_ms", oldest_view_ms)
