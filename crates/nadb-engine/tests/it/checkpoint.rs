@@ -329,6 +329,7 @@ fn a_damaged_footer_is_found_when_a_row_is_first_asked_for() {
     assert_eq!(engine.stats().unwrap().rebuilt_footers, sealed.len() as u64);
     assert_eq!(engine.verify().unwrap_err().kind(), ErrorKind::Corruption, "it reads the file");
     // Its shards are damaged, too: they are made of records.
+    let world = world.copy();
     for shard in Parts::of(&world.checkpoint().unwrap()).shards() {
         world.fs.flip_byte(CHECKPOINT, shard.start, 1).unwrap();
     }
