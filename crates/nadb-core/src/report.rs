@@ -120,7 +120,7 @@ pub struct Stats {
     pub published_seq: u64,
     /// The newest sequence number that is known to survive a power cut.
     pub durable_seq: u64,
-    /// RAM of the key index, in bytes.
+    /// RAM of the key index, in bytes; parts that no key was asked for since opening may still be in the checkpoint.
     pub index_bytes: u64,
     /// RAM of what is known of the records of segments that are not sealed, in bytes.
     pub memtable_bytes: u64,
@@ -141,6 +141,8 @@ pub struct Stats {
     /// Bytes of files that are mapped. They are no RAM of the store's own: the operating system has them in memory as long as it
     /// has room.
     pub mapped_bytes: u64,
+    /// Damaged footers that were found since the store was opened, and built again in memory from records, which are whole.
+    pub rebuilt_footers: u64,
     /// Full segments that wait to be sealed.
     pub unsealed_segments: u64,
     /// Segments sealed since the store was opened.
@@ -231,9 +233,9 @@ pub struct RecoveryReport {
 pub enum OpenPhase {
     /// Checks the footers of sealed segments; counted in segments.
     Footers,
-    /// Loads the index from a checkpoint; counted in bytes.
+    /// Takes a checkpoint; counted in segments.
     Checkpoint,
-    /// Merges footers, to build the index; counted in rows.
+    /// Builds the index of all rows; counted in rows.
     Merging,
     /// Replays the segments that are not sealed; counted in bytes.
     Replaying,

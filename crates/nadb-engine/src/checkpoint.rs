@@ -1,34 +1,32 @@
 //! The checkpoint of the keyspace: index, live rows and namespaces as they stand at a close in order, so that the next opening
-//! need not merge all footers. docs/format.md has the bytes of its sections.
+//! need look at no footer. docs/format.md has the bytes of its sections.
 //!
-//! It promises that what is loaded is whole: every location is inside of what the checkpoint covers, and index, live rows and
-//! key counts agree on how many keys there are. It is only a cache: `load` answers `None` for whatever is doubtful, and saving
-//! may fail without harm.
+//! It promises that what is taken is whole as far as it is looked at: live rows, shards and namespaces agree on how many keys there
+//! are. The shards themselves stay in the file until they are asked for ([`crate::pending`]). It is only a cache: `load`
+//! answers `None` for whatever is doubtful, and saving may fail without harm.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 
 use nadb_core::limits::{NAMESPACE_ID_MAX, check_namespace};
-use nadb_core::{Location, NamespaceId, OnOpen, OpenPhase, Result, SegmentId, Seq, guard};
+use nadb_core::{Error, NamespaceId, OnOpen, OpenPhase, Result, SegmentId, Seq, guard};
 use nadb_index::{LiveSet, SHARDS};
-use nadb_log::{Checkpoint, CheckpointWriter, Closed, Coverage, Rows, SEGMENT_HEADER, SealedSegment};
+use nadb_log::{Checkpoint, CheckpointWriter, Closed, Coverage, CoveredSegment, Rows, SealedSegment};
 
 use crate::engine::Shared;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
+use crate::pending::Source;
 use crate::slot::Slot;
 
 /// Kinds of sections.
 const NAMESPACES: u32 = 2;
 const LIVE: u32 = 3;
-const SHARD: u32 = 4;
+pub(crate) const SHARD: u32 = 4;
+const COUNTS: u32 = 5;
 
-/// Shards are loaded by at most this many threads.
-const THREADS_MAX: usize = 8;
-
-/// What a checkpoint says beside the index, which is in the keyspace already.
+/// What a checkpoint says beside the index, which is pending in the keyspace.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) last_seq: Seq,
@@ -47,13 +45,15 @@ impl Shared {
         let is_settled =
             || self.keyspace.purge_dropped().is_ok() && self.keyspace.namespaces.dropped().is_empty();
         if records > 0 && records >= self.options.checkpoint_rows && is_settled() {
+            let rows = |id| self.keyspace.slot(id).map_or(0, |slot| slot.rows().len());
             // Only a cache: without it, opening takes longer.
-            let _ = closed.write_checkpoint(|writer, coverage| save(&self.keyspace, writer, coverage));
+            let _ = closed.write_checkpoint(rows, |writer, coverage| save(&self.keyspace, writer, coverage));
         }
     }
 }
 
 fn save(keyspace: &Keyspace, writer: &mut CheckpointWriter, coverage: &Coverage) -> Result<()> {
+    keyspace.load_all()?;
     writer.section(NAMESPACES, 0, &encode_namespaces(keyspace))?;
     let mut bytes = Vec::new();
     for segment in &coverage.segments {
@@ -61,17 +61,22 @@ fn save(keyspace: &Keyspace, writer: &mut CheckpointWriter, coverage: &Coverage)
         // A segment that has only frames without records has no slot.
         if let Some(slot) = keyspace.slot(segment.named.id) {
             bytes.extend_from_slice(&slot.rows().len().to_le_bytes());
+            bytes.extend_from_slice(&slot.live.live_bytes().to_le_bytes());
             slot.live.save(&mut bytes);
             writer.section(LIVE, segment.named.id.0, &bytes)?;
         }
     }
+    let mut counts = Vec::with_capacity(SHARDS * size_of::<u32>());
     for (shard, number) in (0..SHARDS).zip(0..) {
         bytes.clear();
-        if keyspace.index.save_shard(shard, &mut bytes) > 0 {
+        let keys = keyspace.index.save_shard(shard, &mut bytes);
+        if keys > 0 {
             writer.section(SHARD, number, &bytes)?;
+            let keys = u32::try_from(keys).map_err(|_| Error::limit("a shard of the index has 2^32 keys"))?;
+            counts.extend_from_slice(&keys.to_le_bytes());
         }
     }
-    Ok(())
+    writer.section(COUNTS, 0, &counts)
 }
 
 fn encode_namespaces(keyspace: &Keyspace) -> Vec<u8> {
@@ -135,62 +140,80 @@ fn decode_namespaces(mut bytes: &[u8], last_seq: Seq) -> Option<Table> {
     Some(table)
 }
 
-/// Loads a checkpoint into an empty keyspace. `None` where anything about it is doubtful; then the keyspace has to be cleared.
+/// How many keys each shard has, and all of them together; `shards` are those that the checkpoint has.
+fn decode_counts(bytes: &[u8], shards: impl Iterator<Item = u32>) -> Option<(Vec<u32>, u64)> {
+    let (counts, rest) = bytes.as_chunks();
+    let mut keys = vec![0; SHARDS];
+    let (mut counts, mut sum) = (counts.iter().map(|count| u32::from_le_bytes(*count)), 0);
+    for shard in shards {
+        let count = counts.next().filter(|count| *count > 0)?;
+        *keys.get_mut(usize::try_from(shard).ok()?)? = count;
+        sum += u64::from(count);
+    }
+    (counts.next().is_none() && rest.is_empty()).then_some((keys, sum))
+}
+
+/// Takes a checkpoint for an empty keyspace. `None` where anything about it is doubtful; then the keyspace has to be cleared.
 pub(crate) fn load(
     keyspace: &Keyspace,
     checkpoint: &Checkpoint,
     all_sealed: &[SealedSegment],
     on_open: Option<&OnOpen>,
 ) -> Option<Loaded> {
-    let last_seq = checkpoint.coverage().last_seq;
+    let coverage = checkpoint.coverage();
+    let last_seq = coverage.last_seq;
     let table = decode_namespaces(&checkpoint.section(NAMESPACES, 0)?, last_seq)?;
-    let tallies = load_index(keyspace, checkpoint, on_open)?;
+    let shards = checkpoint.sections(SHARD).map(|(shard, _)| shard);
+    let (keys, all_keys) = decode_counts(&checkpoint.section(COUNTS, 0)?, shards)?;
     let mut loaded =
         Loaded { last_seq, namespaces: table.namespaces, slots: BTreeMap::new(), open: BTreeMap::new() };
-    let listed: BTreeSet<u32> = checkpoint.sections(LIVE).map(|(number, _)| number).collect();
-    for tally in tallies {
-        let sealed = all_sealed.binary_search_by_key(&tally.id, |sealed| sealed.segment.id()).ok();
+    let mut live_rows = 0;
+    let total = coverage.segments.len() as u64;
+    for (covered, done) in coverage.segments.iter().zip(1..) {
+        let sealed = all_sealed.binary_search_by_key(&covered.named.id, |sealed| sealed.segment.id()).ok();
         let sealed = sealed.and_then(|at| all_sealed.get(at));
-        if listed.contains(&tally.id.0) {
-            loaded.add_segment(checkpoint, &tally, sealed)?;
-        } else if sealed.is_some() || tally.keys.into_inner() > 0 {
-            return None;
+        live_rows += loaded.add_segment(checkpoint, covered, sealed)?;
+        if let Some(on_open) = on_open {
+            on_open.report(OpenPhase::Checkpoint, done, total);
         }
     }
-    if table.keys != keyspace.index.len() && guard::on("checkpoint.counts_agree") {
+    let counts_agree = table.keys == all_keys && live_rows == all_keys;
+    if !counts_agree && guard::on("checkpoint.counts_agree") {
         return None;
     }
+    keyspace.pending.set(Source { checkpoint: checkpoint.clone(), keys });
     keyspace.raise_time_mark(table.time_mark_ms);
     keyspace.namespaces.reserve_id(NamespaceId(table.next_id.checked_sub(1)?));
     Some(loaded)
 }
 
 impl Loaded {
-    /// The live rows of a segment, which must be as many as the index has keys there.
+    /// The live rows of a segment, and how many they are.
     fn add_segment(
         &mut self,
         checkpoint: &Checkpoint,
-        tally: &Tally,
+        covered: &CoveredSegment,
         sealed: Option<&SealedSegment>,
-    ) -> Option<()> {
-        let bytes = checkpoint.section(LIVE, tally.id.0)?;
+    ) -> Option<u64> {
+        let id = covered.named.id;
+        if covered.rows == 0 && sealed.is_none() && !checkpoint.has_section(LIVE, id.0) {
+            return Some(0);
+        }
+        let bytes = checkpoint.section(LIVE, id.0)?;
         let (rows, bits) = bytes.split_first_chunk()?;
-        let rows = u32::from_le_bytes(*rows);
-        let live_bytes = tally.bytes.load(Ordering::Relaxed);
-        // Every row has a record, so there are fewer than bytes.
-        let live = LiveSet::load(bits, rows, live_bytes).filter(|_| rows < tally.end)?;
-        if live.live_count() != tally.keys.load(Ordering::Relaxed) && guard::on("checkpoint.counts_agree") {
-            return None;
-        }
+        let (live_bytes, bits) = bits.split_first_chunk()?;
+        let (rows, live_bytes) = (u32::from_le_bytes(*rows), u64::from_le_bytes(*live_bytes));
+        let live = LiveSet::load(bits, rows, live_bytes)
+            .filter(|_| rows == covered.rows && live_bytes <= u64::from(covered.end))?;
+        let count = live.live_count();
         match sealed {
-            Some(sealed) if sealed.rows.len() == rows => {
+            Some(sealed) => {
                 let slot = Slot::with_live(&sealed.segment, sealed.rows.clone(), live);
-                self.slots.insert(tally.id, slot);
+                self.slots.insert(id, slot);
             }
-            Some(_) => return None,
-            None => _ = self.open.insert(tally.id, (live, rows)),
+            None => _ = self.open.insert(id, (live, rows)),
         }
-        Some(())
+        Some(count)
     }
 
     /// The slot of a segment that is not sealed.
@@ -198,77 +221,4 @@ impl Loaded {
         let live = self.open.get_mut(&segment.id()).map(|(live, _)| std::mem::take(live));
         Slot::with_live(segment, Rows::none(), live.unwrap_or_default())
     }
-}
-
-/// What the index has of a segment.
-#[derive(Debug)]
-struct Tally {
-    id: SegmentId,
-    end: u32,
-    keys: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// Loads all shards, several at a time.
-fn load_index(keyspace: &Keyspace, checkpoint: &Checkpoint, on_open: Option<&OnOpen>) -> Option<Vec<Tally>> {
-    let shards: Vec<(u32, u32)> = checkpoint.sections(SHARD).collect();
-    let covered = checkpoint.coverage().segments.iter();
-    let tallies: Vec<Tally> = covered
-        .map(|covered| Tally {
-            id: covered.named.id,
-            end: covered.end,
-            keys: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        })
-        .collect();
-    let total: u64 = shards.iter().map(|(_, len)| u64::from(*len)).sum();
-    let (next, done, is_whole) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(true));
-    let work = || {
-        while let Some((shard, len)) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if load_shard(keyspace, checkpoint, *shard, &tallies).is_none() {
-                is_whole.store(false, Ordering::Relaxed);
-            }
-            if !is_whole.load(Ordering::Relaxed) {
-                return;
-            }
-            let done = done.fetch_add(u64::from(*len), Ordering::Relaxed) + u64::from(*len);
-            if let Some(on_open) = on_open {
-                on_open.report(OpenPhase::Checkpoint, done, total);
-            }
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(shards.len());
-    thread::scope(|scope| {
-        // The scope itself says so where one panics.
-        (1..threads).for_each(|_| _ = scope.spawn(work));
-        work();
-    });
-    is_whole.into_inner().then_some(tallies)
-}
-
-fn load_shard(keyspace: &Keyspace, checkpoint: &Checkpoint, shard: u32, tallies: &[Tally]) -> Option<()> {
-    let bytes = checkpoint.section(SHARD, shard)?;
-    let mut own: Vec<(u64, u64)> = vec![(0, 0); tallies.len()];
-    let mut last = 0;
-    let accept = |at: Location| {
-        // Neighbours in the index seldom are neighbours in the log, but a store has few segments.
-        let is_it = |tally: &Tally| tally.id == at.segment;
-        if !tallies.get(last).is_some_and(is_it) {
-            match tallies.binary_search_by_key(&at.segment, |tally| tally.id) {
-                Ok(found) => last = found,
-                Err(_) => return false,
-            }
-        }
-        let (Some(tally), Some(own)) = (tallies.get(last), own.get_mut(last)) else { return false };
-        own.0 += 1;
-        own.1 += u64::from(at.len);
-        let end = u64::from(at.offset) + u64::from(at.len);
-        at.offset >= SEGMENT_HEADER && end <= u64::from(tally.end)
-    };
-    keyspace.index.load_shard(usize::try_from(shard).ok()?, &bytes, accept)?;
-    for (tally, (keys, bytes)) in tallies.iter().zip(own) {
-        tally.keys.fetch_add(keys, Ordering::Relaxed);
-        tally.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-    Some(())
 }

@@ -405,6 +405,7 @@ impl Shared {
         for slot in self.keyspace.slots().iter() {
             stats.live_bytes += slot.live.live_bytes();
             stats.remembered_deaths += slot.live.deaths() as u64;
+            stats.rebuilt_footers += u64::from(slot.rows().is_rebuilt());
         }
         self.memory_stats(&mut stats);
         stats.time = self.times.spent();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_index::{KeyIndex, Published, PublishedGuard, VersionTable};
+use nadb_index::{Candidates, KeyIndex, Published, PublishedGuard, VersionTable};
 use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::memory::{MEMORY_LIMIT, Memory};
 use crate::namespaces::{Namespace, Namespaces};
+use crate::pending::Pending;
 use crate::slot::{Slot, SlotTable};
 use crate::view::{Views, ViewsState};
 
@@ -23,6 +24,8 @@ const KEYS_UNDER_LOCK: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Keyspace {
     pub(crate) index: KeyIndex,
+    /// Which of its shards are still in the checkpoint.
+    pub(crate) pending: Pending,
     /// Places that were displaced while a view was open that needs them.
     pub(crate) versions: VersionTable<Arc<Slot>>,
     pub(crate) namespaces: Namespaces,
@@ -129,6 +132,7 @@ impl Keyspace {
     pub(crate) fn new() -> Keyspace {
         Keyspace {
             index: KeyIndex::new(),
+            pending: Pending::none(),
             versions: VersionTable::new(),
             namespaces: Namespaces::new(),
             views: Views::default(),
@@ -223,6 +227,7 @@ impl Keyspace {
         new: Option<(Location, Ordinal, bool)>,
         (killer, remember): (Seq, bool),
     ) {
+        debug_assert!(self.pending.is_there(KeyIndex::bits(hash).0), "who changes a key has looked it up");
         let live = new.filter(|(.., is_live)| *is_live);
         match (live, new) {
             (Some((at, ordinal, _)), _) => slot.live.set_live(ordinal, at.len),
@@ -271,6 +276,24 @@ impl Keyspace {
         }
     }
 
+    /// Where the key with this hash may stand. Whoever changes a key has asked here before: its shard is in memory from then on.
+    ///
+    /// # Errors
+    /// `Corruption` or `Io` where a shard that is still in the checkpoint can neither be read nor made.
+    pub(crate) fn candidates(&self, hash: KeyHash) -> Result<Candidates> {
+        let (shard, _) = KeyIndex::bits(hash);
+        self.pending.ready(self, shard, || self.slots().to_vec())?;
+        Ok(self.index.candidates(hash))
+    }
+
+    /// Brings all shards of the index into memory.
+    ///
+    /// # Errors
+    /// As [`Keyspace::candidates`].
+    pub(crate) fn load_all(&self) -> Result<()> {
+        self.pending.ready_all(self, || self.slots().to_vec())
+    }
+
     /// The newest record of a key, read by `read`.
     #[inline]
     pub(crate) fn find<R: HasRecord>(
@@ -280,7 +303,7 @@ impl Keyspace {
         key: &[u8],
         read: impl Fn(Location) -> Result<R>,
     ) -> Result<Option<(Location, R)>> {
-        for at in self.index.candidates(hash) {
+        for at in self.candidates(hash)? {
             let found = read(at)?;
             let is_it = {
                 let record = found.record()?;
@@ -329,7 +352,9 @@ impl Keyspace {
                 let ordinal = cursor.ordinal();
                 if slot.live.is_live(ordinal) {
                     let at = slot.location(&rows, ordinal)?;
-                    if self.index.remove(self.hash(namespace.id, key), at) {
+                    let hash = self.hash(namespace.id, key);
+                    self.candidates(hash)?;
+                    if self.index.remove(hash, at) {
                         namespace.keys.fetch_sub(1, Ordering::Relaxed);
                         slot.live.kill(ordinal, at.len, Seq(0), false);
                     }
@@ -351,6 +376,7 @@ impl Keyspace {
 
     /// Forgets everything but the seed of the hash: while nobody uses it yet.
     pub(crate) fn clear(&self) {
+        self.pending.clear();
         self.index.clear();
         self.namespaces.clear();
         self.set_slots(Vec::new());

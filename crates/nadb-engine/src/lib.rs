@@ -16,6 +16,7 @@ mod keyspace;
 mod memory;
 mod namespaces;
 mod options;
+mod pending;
 mod plan;
 mod read;
 mod rebuild;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nadb_core::{Error, KeyHash, Location, NamespaceId, OnOpen, Ordinal, Result, SegmentId, Seq, guard};
+use nadb_index::KeyIndex;
 use nadb_log::{
     Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit,
 };
@@ -22,6 +23,8 @@ pub(crate) struct Replay<'a> {
     namespaces: BTreeMap<NamespaceId, Arc<Namespace>>,
     dropped: BTreeSet<NamespaceId>,
     slots: BTreeMap<SegmentId, Arc<Slot>>,
+    /// The slot of the last record, with its rows: mostly that of the next one.
+    current: Option<(Arc<Slot>, Rows)>,
     /// To check a live keyspace: the rows that each segment must turn out to have.
     expected: Option<BTreeMap<SegmentId, Expected>>,
     /// Dropped namespaces whose keys the live keyspace still has.
@@ -47,6 +50,7 @@ impl<'a> Replay<'a> {
             namespaces: BTreeMap::new(),
             dropped: BTreeSet::new(),
             slots: BTreeMap::new(),
+            current: None,
             expected: None,
             pending: BTreeSet::new(),
             loaded: None,
@@ -102,6 +106,12 @@ impl<'a> Replay<'a> {
         self.keyspace.purge_dropped()
     }
 
+    /// Whether records only leave their rows, and the index is built of all rows at once in the end: where nothing is known of the
+    /// keys before, and nothing is to be compared.
+    fn is_at_once(&self) -> bool {
+        self.loaded.is_none() && self.expected.is_none()
+    }
+
     fn slot(&mut self, segment: &Arc<Segment>) -> Arc<Slot> {
         let new = || match &mut self.loaded {
             Some(loaded) => loaded.open_slot(segment),
@@ -111,7 +121,12 @@ impl<'a> Replay<'a> {
     }
 
     /// Notes what a record says of itself; gives its ordinal where it says something of a key.
-    fn add_row(&mut self, slot: &Slot, record: &RecordRef<'_>, at: Location) -> Result<Option<Ordinal>> {
+    fn add_row(
+        &mut self,
+        (slot, rows): &(Arc<Slot>, Rows),
+        record: &RecordRef<'_>,
+        at: Location,
+    ) -> Result<Option<Ordinal>> {
         let row = Row::of(record, at.offset);
         let system = SystemRow::of(record, at.offset);
         if let Some(expected) = &mut self.expected {
@@ -122,7 +137,7 @@ impl<'a> Replay<'a> {
                 Error::corruption(slot.segment.path(), u64::from(at.offset), what)
             });
         }
-        let Rows::Memtable(memtable) = slot.rows() else { return Ok(None) };
+        let Rows::Memtable(memtable) = rows else { return Ok(None) };
         if let Some(system) = system {
             memtable.push_system(system);
         }
@@ -132,6 +147,10 @@ impl<'a> Replay<'a> {
     /// Where the key's newest record so far stands. Rows decide which key a candidate has: no record is read, so that one that is
     /// damaged and displaced anyway stops no opening.
     fn find(&self, record: &RecordRef<'_>, hash: KeyHash) -> Result<Option<Displaced>> {
+        let (shard, _) = KeyIndex::bits(hash);
+        // What is covered has been replayed before the first record that changes anything.
+        let slots = || self.slots.values().cloned().collect();
+        self.keyspace.pending.ready(self.keyspace, shard, slots)?;
         for at in self.keyspace.index.candidates(hash) {
             let slot = self.slots.get(&at.segment).ok_or_else(|| missing(at))?;
             let is_it = slot.rows().is_key_at(at.offset, record.namespace, record.key)?;
@@ -151,15 +170,18 @@ impl<'a> Replay<'a> {
         ordinal: Ordinal,
         is_live: bool,
     ) -> Result<()> {
-        let Some(namespace) = self.namespaces.get(&record.namespace).cloned() else {
+        let Some(namespace) = self.namespaces.get(&record.namespace) else {
             let meta = Row::of(record, at.offset).map(|row| row.meta);
             let error = |meta: RowMeta| no_namespace(slot, &meta, record.namespace);
             return meta.map_or(Ok(()), |meta| Err(error(meta)));
         };
+        if self.is_at_once() {
+            return Ok(());
+        }
         let hash = self.keyspace.hash(record.namespace, record.key);
         let old = self.find(record, hash)?;
         let new = Some((at, ordinal, is_live));
-        self.keyspace.apply(hash, &namespace, old.as_ref(), slot, new, (record.seq, false));
+        self.keyspace.apply(hash, namespace, old.as_ref(), slot, new, (record.seq, false));
         Ok(())
     }
 
@@ -227,6 +249,13 @@ impl Visit for Replay<'_> {
         // First which namespaces there are, then their keys.
         system.sort_by_key(|system| system.seq);
         system.iter().for_each(|system| self.apply_system(system));
+        Ok(())
+    }
+
+    fn replayed(&mut self) -> Result<()> {
+        if !self.is_at_once() {
+            return Ok(());
+        }
         let slots: Vec<_> = self.slots.values().cloned().collect();
         let (namespaces, dropped) = (&self.namespaces, &self.dropped);
         let on_open = self.on_open.as_ref();
@@ -262,8 +291,18 @@ impl Visit for Replay<'_> {
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
-        let slot = self.slot(segment);
-        let ordinal = self.add_row(&slot, record, at)?;
+        let current = match self.current.take().filter(|(slot, _)| slot.segment.id() == segment.id()) {
+            Some(current) => current,
+            None => {
+                let slot = self.slot(segment);
+                let rows = slot.rows();
+                (slot, rows)
+            }
+        };
+        let ordinal = self.add_row(&current, record, at);
+        let slot = Arc::clone(&current.0);
+        self.current = Some(current);
+        let ordinal = ordinal?;
         if self.loaded.as_ref().is_some_and(|loaded| record.seq <= loaded.last_seq) {
             // The checkpoint has what it does.
             return Ok(());

@@ -69,6 +69,10 @@ impl Slot {
 
     /// The row of the record at a place that the index names.
     pub(crate) fn ordinal_of(&self, at: Location) -> Result<Ordinal> {
+        if self.rows.read().is_waiting() {
+            // The file is looked at, which is nothing to do under a lock.
+            self.rows().now()?;
+        }
         self.rows.read().ordinal_of(at.offset)?.ok_or_else(|| {
             let what = "the index names a record here, but the segment has no row for it";
             Error::corruption(self.segment.path(), u64::from(at.offset), what)

@@ -21,6 +21,7 @@ impl Shared {
                 return Err(error);
             }
         }
+        self.keyspace.load_all()?;
         self.keyspace.purge_dropped()?;
         let rebuilt = Keyspace::new();
         let counts = self.keyspace.without_purging(|| {

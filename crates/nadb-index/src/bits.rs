@@ -58,6 +58,19 @@ impl Bits {
         word.is_some_and(|word| word.fetch_or(mask, Ordering::Release) & mask == 0)
     }
 
+    /// Sets the bits of `words`, of which the first is that of ordinals 0 to 63, and says how many were clear.
+    pub(crate) fn set_words(&self, words: &[u64]) -> u64 {
+        let mut count = 0;
+        for (number, word) in (0u32..).zip(words).filter(|(_, word)| **word != 0) {
+            let (level, at, _) = place(Ordinal(number * WORD_BITS));
+            let to = self.levels.get(level).map(|words| words.get_or_init(|| zeros(level)));
+            if let Some(to) = to.and_then(|words| words.get(at)) {
+                count += u64::from((word & !to.fetch_or(*word, Ordering::Release)).count_ones());
+            }
+        }
+        count
+    }
+
     /// Clears a bit and says whether it was set.
     pub(crate) fn clear(&self, ordinal: Ordinal) -> bool {
         self.word(ordinal).is_some_and(|(word, mask)| word.fetch_and(!mask, Ordering::Release) & mask != 0)

@@ -87,6 +87,13 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket of these entries, with room for a few more.
+    pub(crate) fn of(entries: &[(Tag, Location)]) -> Bucket {
+        let mut bucket = Bucket::with_groups(room_for(entries.len()));
+        entries.iter().for_each(|(tag, at)| bucket.insert(*tag, *at));
+        bucket
+    }
+
     fn with_groups(groups: usize) -> Bucket {
         Bucket { groups: vec![EMPTY_GROUP; groups], len: 0, deleted: 0 }
     }
@@ -332,7 +339,7 @@ fn home(hash: u32, groups: usize) -> usize {
 }
 
 /// Groups in which so many entries stand well.
-fn room_for(entries: usize) -> usize {
+pub(crate) fn room_for(entries: usize) -> usize {
     if entries == 0 { 0 } else { entries * 2 / 13 + 1 }
 }
 

@@ -117,6 +117,14 @@ impl LiveSet {
         }
     }
 
+    /// Makes many records live: those whose bits are set in `words`, the lowest bit of the first for ordinal 0. Together they take
+    /// `bytes`, and none is live yet.
+    pub fn set_live_words(&self, words: &[u64], bytes: u64) {
+        let count = self.live.set_words(words);
+        self.live_count.fetch_add(count, Ordering::Relaxed);
+        self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Makes a record a marker.
     pub fn set_marker(&self, ordinal: Ordinal) {
         if self.markers.set(ordinal) {
@@ -328,6 +336,21 @@ mod tests {
         set.clear_marker(Ordinal(4));
         set.clear_marker(Ordinal(4));
         assert_eq!(set.marker_count(), 0);
+    }
+
+    #[test]
+    fn many_records_become_live_at_once_beside_others() {
+        let (set, one_by_one) = (LiveSet::new(), LiveSet::new());
+        let mut words = vec![0_u64; 300];
+        for n in [0, 63, 4096, 19_199] {
+            words[n as usize / 64] |= 1 << (n % 64);
+            one_by_one.set_live(Ordinal(n), 10);
+        }
+        set.set_live_words(&words, 40);
+        set.set_live_words(&[1 << 5], 7);
+        one_by_one.set_live(Ordinal(5), 7);
+        assert!(set.live_ordinals().eq(one_by_one.live_ordinals()));
+        assert_eq!(format!("{set:?}"), format!("{one_by_one:?}"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use nadb_core::Location;
 
-use crate::bucket::{Bucket, GROUPS_MAX, Tag};
+use crate::bucket::{Bucket, GROUPS_MAX, Tag, room_for};
 use crate::load::Reader;
 
 /// Bits of the hash that the directory uses at most: 65,536 entries of four bytes.
@@ -29,7 +29,32 @@ fn first_bits(hash: u32, count: u32) -> usize {
     hash.checked_shr(u32::BITS - count).unwrap_or_default() as usize
 }
 
+/// Makes buckets of entries whose hashes have so many first bits in common, in the order of the hashes.
+fn divide(entries: &[(Tag, Location)], common: u32, buckets: &mut Vec<(u32, Bucket)>) {
+    let ends = entries.first().zip(entries.last());
+    let is_divisible = ends.is_some_and(|((first, _), (last, _))| first.hash != last.hash);
+    if room_for(entries.len()) <= GROUPS_MAX || common >= DEPTH_MAX || !is_divisible {
+        return buckets.push((common, Bucket::of(entries)));
+    }
+    let bit = 1 << (u32::BITS - common - 1);
+    let (without, with) = entries.split_at(entries.partition_point(|(tag, _)| tag.hash & bit == 0));
+    divide(without, common + 1, buckets);
+    divide(with, common + 1, buckets);
+}
+
 impl Shard {
+    /// A shard of these entries, which stand in the order of their hashes.
+    pub(crate) fn of(entries: &[(Tag, Location)]) -> Shard {
+        let mut buckets = Vec::new();
+        divide(entries, 0, &mut buckets);
+        let depth = buckets.iter().map(|(common, _)| *common).max().unwrap_or_default();
+        let mut directory = Vec::with_capacity(1 << depth);
+        for ((common, _), number) in buckets.iter().zip(0..) {
+            directory.extend(std::iter::repeat_n(number, 1 << (depth - common)));
+        }
+        Shard { directory, depth, buckets }
+    }
+
     fn number_of(&self, hash: u32) -> usize {
         self.directory.get(first_bits(hash, self.depth)).copied().unwrap_or_default() as usize
     }
@@ -199,6 +224,33 @@ mod tests {
             assert_eq!(entries(&loaded), entries(&shard));
             assert!(loaded.memory_bytes() <= shard.memory_bytes() + 300 + shard.buckets.len() * 72);
             check_works(loaded);
+        }
+    }
+
+    #[test]
+    fn a_shard_of_many_entries_at_once_has_what_one_by_one_gives() {
+        for count in [0, 1, 8, 500, 2913, 20_000, 400_000] {
+            let one_by_one = shard(0, count, 1);
+            let mut sorted: Vec<_> = one_by_one.buckets().flat_map(Bucket::entries).collect();
+            sorted.sort_unstable_by_key(|(tag, _)| tag.hash);
+            let at_once = Shard::of(&sorted);
+            assert_eq!(entries(&at_once), entries(&one_by_one));
+            assert!(at_once.memory_bytes() <= 24 * count as usize + 400, "{} bytes", at_once.memory_bytes());
+            assert_eq!(saved(&Shard::load(&saved(&at_once), |_| true).unwrap()), saved(&at_once));
+            check_works(at_once);
+        }
+    }
+
+    #[test]
+    fn equal_and_nearly_equal_hashes_stay_in_one_bucket() {
+        for hash in [|_| 7, |n| n & 3, |n| (n % 3) << 30] as [fn(u32) -> u32; 3] {
+            let mut sorted: Vec<_> =
+                (0..20_000).map(|n| (Tag { hash: hash(n), control: 0x81 }, at(n))).collect();
+            sorted.sort_unstable_by_key(|(tag, _)| tag.hash);
+            let shard = Shard::of(&sorted);
+            assert_eq!(entries(&shard).len(), sorted.len());
+            assert!(shard.buckets.len() <= 20);
+            check_works(shard);
         }
     }
 

@@ -90,8 +90,8 @@ struct Section {
     crc: u32,
 }
 
-/// A checkpoint that fits the manifest, open to be read.
-#[derive(Debug)]
+/// A checkpoint that fits the manifest, open to be read: also when its name is gone.
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     file: Arc<dyn File>,
     coverage: Coverage,
@@ -143,6 +143,13 @@ impl Checkpoint {
         let from = self.sections.partition_point(|section| section.kind < kind);
         let sections = self.sections.iter().skip(from).take_while(move |section| section.kind == kind);
         sections.map(|section| (section.number, section.len))
+    }
+
+    /// Whether there is such a section; its content is not looked at.
+    #[must_use]
+    pub fn has_section(&self, kind: u32, number: u32) -> bool {
+        let key = (kind, number);
+        self.sections.binary_search_by_key(&key, |section| (section.kind, section.number)).is_ok()
     }
 
     /// The content of a section; `None` where there is none that is as it was written.

@@ -18,6 +18,7 @@ mod rows;
 mod system;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::fmt;
 use std::path::Path;

@@ -263,14 +263,17 @@ fn the_checkpoint_is_as_documented() {
             named: NamedSegment::open(SegmentId(7), uid()),
             end: 198,
             last_seq: Seq(43),
+            first_seq: Seq(42),
+            records: 2,
+            rows: 2,
         }],
     };
     let example = example("checkpoint");
     let namespaces: &[u8] =
         b"\0\0\0\0\0\0\0\0\x02\0\0\0\x01\0\0\0\x29\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x09app/users";
-    let live: &[u8] = b"\x02\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0";
+    let live: &[u8] = b"\x02\0\0\0\x22\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0";
     let shard: &[u8] = b"\0\0\x01\0\0\0\xAB\0\0\0\0\0\0\0\x78\x56\x34\x12\x07\0\0\0\x71\0\0\0\x22\0\0\0";
-    let sections = [(2, 0, namespaces), (3, 7, live), (4, 5, shard)];
+    let sections = [(2, 0, namespaces), (3, 7, live), (4, 5, shard), (5, 0, b"\x01\0\0\0")];
     check("checkpoint", &crate::checkpoint::written(&coverage, &sections));
     let checkpoint = crate::checkpoint::read(&example).unwrap();
     assert_eq!(*checkpoint.coverage(), coverage);

@@ -177,7 +177,16 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError`] for anything that a writer would not have written right here.
     pub fn verify(bytes: &'a [u8], uid: SegmentUid, offset: u32) -> Result<Frame<'a>, FrameError> {
-        let header = FrameHeader::decode(bytes)?;
+        Frame::verify_behind(FrameHeader::decode(bytes)?, bytes, uid, offset)
+    }
+
+    /// As [`Frame::verify`], for a header that was read from these bytes.
+    pub(crate) fn verify_behind(
+        header: FrameHeader,
+        bytes: &'a [u8],
+        uid: SegmentUid,
+        offset: u32,
+    ) -> Result<Frame<'a>, FrameError> {
         let len = usize::try_from(header.frame_len()).map_err(|_| FrameError::Short)?;
         let head = bytes.get(4..header.len as usize).ok_or(FrameError::Short)?;
         let body = bytes.get(header.len as usize..len).ok_or(FrameError::Short)?;

@@ -30,9 +30,11 @@ mod replay;
 mod row;
 mod rows;
 mod seal;
+mod sealed_rows;
 mod segment;
 mod spare;
 mod sync;
+mod table;
 mod window;
 
 use nadb_core::{Error, ErrorKind};
@@ -61,9 +63,11 @@ pub use repair::{
     RepairOptions, RepairOutcome, RepairReport, repair,
 };
 pub use replay::ScanCounts;
-pub use row::{Row, RowCursor, RowMeta, RowPlace, SystemRow};
+pub use row::{Row, RowCursor, RowMeta, RowPlace, RowSpot, SystemRow};
 pub use rows::{Rows, RowsCursor};
+pub use sealed_rows::SealedRows;
 pub use segment::{MappedRecord, RecordBuf, SEGMENT_HEADER, Segment};
+pub use table::RowTable;
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.
 pub const FORMAT_VERSION: u32 = 0;

@@ -185,15 +185,23 @@ impl Memtable {
     /// Runs with all rows that were pushed before, by ordinal, few enough to be merged by a scan.
     #[must_use]
     pub fn runs(&self) -> Vec<Arc<Run>> {
-        {
-            let mut tail = self.tail.lock();
-            if tail.len() > 0 {
-                let next = Rows::with_room(tail.end(), 0, 0);
-                self.freeze(&mut tail, next);
-            }
-        }
+        self.freeze_tail();
         let runs = self.frozen.read().clone();
         if groups(&runs, self.sizes).len() == runs.len() { runs } else { self.merge() }
+    }
+
+    /// As [`Memtable::runs`], but as many runs as there happen to be: for who does not look for keys.
+    pub(crate) fn runs_by_ordinal(&self) -> Vec<Arc<Run>> {
+        self.freeze_tail();
+        self.frozen.read().clone()
+    }
+
+    fn freeze_tail(&self) {
+        let mut tail = self.tail.lock();
+        if tail.len() > 0 {
+            let next = Rows::with_room(tail.end(), 0, 0);
+            self.freeze(&mut tail, next);
+        }
     }
 
     /// The system rows, in the order of appending.

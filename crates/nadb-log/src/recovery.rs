@@ -36,7 +36,7 @@ pub trait Visit {
     fn begin(&mut self, hash_seed: u64);
 
     /// Called before the first record, where there is a checkpoint that fits the store, with the sealed segments in the order
-    /// of their numbers: whether it is taken. Then [`Visit::sealed`] is not called, and of the records that are shown those up
+    /// of their numbers, whose footers nobody has looked at: whether it is taken. Then [`Visit::sealed`] is not called, and of the records that are shown those up
     /// to the checkpoint's last number have only to get their ordinals.
     fn checkpoint(&mut self, _checkpoint: &Checkpoint, _sealed: &[SealedSegment]) -> bool {
         false
@@ -67,6 +67,14 @@ pub trait Visit {
     /// # Errors
     /// Ends the opening with that error.
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()>;
+
+    /// Called after the last record, before anything is written.
+    ///
+    /// # Errors
+    /// Ends the opening with that error.
+    fn replayed(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A sealed segment with its rows.
@@ -235,14 +243,38 @@ fn read_segments(
 ) -> Result<(Replayed, Vec<String>)> {
     let (sealed, open): (Vec<_>, Vec<_>) =
         open_segments(fs, dir, manifest)?.into_iter().partition(|(segment, _)| segment.is_sealed());
-    let (sealed, warnings) = open_footers(sealed, options.read_mode, visit.on_open().as_ref())?;
-    *taken =
-        checkpoint.filter(|found| visit.checkpoint(found, &sealed)).map(|found| found.coverage().clone());
+    let mut warnings = Vec::new();
+    let covered = checkpoint.and_then(|found| covered_rows(found.coverage(), &sealed, options));
+    let found = checkpoint.zip(covered);
+    *taken = found
+        .filter(|(found, rows)| visit.checkpoint(found, rows))
+        .map(|(found, _)| found.coverage().clone());
     if taken.is_none() {
-        visit.sealed(&sealed)?;
+        let (rows, found) = open_footers(&sealed, options.read_mode, visit.on_open().as_ref())?;
+        warnings = found;
+        visit.sealed(&rows)?;
     }
-    let sealed = sealed.into_iter().map(|sealed| sealed.segment).collect();
-    Ok((replay(manifest, sealed, open, taken.as_ref(), visit)?, warnings))
+    let sealed = sealed.into_iter().map(|(segment, _)| segment).collect();
+    let replayed = replay(manifest, sealed, open, taken.as_ref(), visit)?;
+    visit.replayed()?;
+    Ok((replayed, warnings))
+}
+
+/// The sealed segments as a checkpoint covers them, their footers not looked at; `None` where a file has another length than it
+/// was sealed with.
+fn covered_rows(
+    coverage: &Coverage,
+    sealed: &[(Arc<Segment>, u64)],
+    options: &LogOptions,
+) -> Option<Vec<SealedSegment>> {
+    let covered = |(segment, len): &(Arc<Segment>, u64)| {
+        let covered = coverage.segment(segment.id)?;
+        segment.extent().filter(|extent| u64::from(extent.file_len) == *len)?;
+        segment.add_covered(covered);
+        let rows = Rows::sealed(segment, options.read_mode, covered.rows);
+        Some(SealedSegment { segment: Arc::clone(segment), rows })
+    };
+    sealed.iter().map(covered).collect()
 }
 
 fn go_on(lock: Box<dyn FileLock>, manifest: Manifest, replayed: Replayed, report: Recovered) -> Opened {

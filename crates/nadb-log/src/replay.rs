@@ -101,7 +101,7 @@ pub(crate) fn replay_frames(
             Ok(header) => {
                 let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
                 let bytes = window.bytes(u64::from(end.offset), len).map_err(read)?;
-                Frame::verify(bytes, segment.uid, end.offset)
+                Frame::verify_behind(header, bytes, segment.uid, end.offset)
             }
             Err(e) => Err(e),
         };
@@ -190,10 +190,13 @@ pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known:
             let more =
                 window.bytes(u64::from(offset), 64 << 10).map_err(|e| read_error(segment, offset, e))?;
             zeros = leading_zeros(more);
+            if zeros == more.len() {
+                zeros = zeros.max(unwritten(segment, offset)?);
+            }
         }
         // A frame whose checksum begins with zeros still has its kind in the fifth byte.
         if zeros > 4 {
-            offset = offset.saturating_add(u32::try_from(zeros - 4).unwrap_or(1));
+            offset = offset.saturating_add(u32::try_from(zeros - 4).unwrap_or(u32::MAX));
             continue;
         }
         let bytes =
@@ -215,7 +218,16 @@ pub(crate) fn search_durable(segment: &Segment, from: u32, file_len: u64, known:
 }
 
 fn leading_zeros(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| **byte == 0).count()
+    let (chunks, _) = bytes.as_chunks::<64>();
+    let is_zero = |chunk: &&[u8; 64]| chunk.iter().fold(0, |all, byte| all | byte) == 0;
+    let whole = chunks.iter().take_while(is_zero).count() * 64;
+    whole + bytes.iter().skip(whole).take_while(|byte| **byte == 0).count()
+}
+
+/// How many bytes from `offset` on were never written, for all that the file system tells without being asked for them.
+fn unwritten(segment: &Segment, offset: u32) -> Result<usize> {
+    let next = segment.file.next_data(u64::from(offset)).map_err(|e| read_error(segment, offset, e))?;
+    Ok(usize::try_from(next.saturating_sub(u64::from(offset))).unwrap_or(usize::MAX))
 }
 
 /// How many bytes behind `from` were written, for all that can be seen: up to the last one that is not zero. What follows was
@@ -225,10 +237,13 @@ pub(crate) fn written_behind(segment: &Segment, from: u32, file_len: u64) -> Res
     let (mut at, mut written) = (from, 0);
     while u64::from(at) < file_len {
         let bytes = window.bytes(u64::from(at), 64 << 10).map_err(|e| read_error(segment, at, e))?;
-        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+        let mut len = bytes.len();
+        if leading_zeros(bytes) == len {
+            len = len.max(unwritten(segment, at)?);
+        } else if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
             written = u64::from(at - from) + last as u64 + 1;
         }
-        at = at.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        at = at.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
     }
     Ok(written)
 }

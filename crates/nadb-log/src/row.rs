@@ -41,6 +41,22 @@ pub struct RowPlace {
     pub expires_ms: Option<u64>,
 }
 
+/// What the index needs of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowSpot {
+    /// Value, tombstone or blob reference.
+    pub kind: RecordKind,
+    /// Where the record begins in the segment's file.
+    pub offset: u32,
+    /// Bytes of the record.
+    pub len: u32,
+}
+
+impl RowSpot {
+    /// A place to read into.
+    pub const NOWHERE: RowSpot = RowSpot { kind: RecordKind::Tombstone, offset: 0, len: 0 };
+}
+
 /// A key record as memtable and footer have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row<'a> {

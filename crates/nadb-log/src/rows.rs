@@ -5,10 +5,12 @@ use std::sync::Arc;
 use nadb_core::{BlobId, Error, ErrorKind, NamespaceId, Ordinal, Result, Seq};
 
 use crate::footer::{Footer, FooterCursor};
+use crate::log::ReadMode;
 use crate::memtable::{Memtable, Run, RunCursor};
 use crate::merge::Direction;
 use crate::replay::{ScanCounts, replay_again};
 use crate::row::{Row, RowCursor, RowMeta, RowPlace, SystemRow};
+use crate::sealed_rows::SealedRows;
 use crate::segment::Segment;
 
 /// The rows of one segment.
@@ -18,6 +20,8 @@ pub enum Rows {
     Memtable(Arc<Memtable>),
     /// In the file.
     Footer(Arc<Footer>),
+    /// In the file, and not looked at yet.
+    Sealed(Arc<SealedRows>),
 }
 
 /// A cursor over one sorted part of a segment's rows.
@@ -113,8 +117,36 @@ impl Rows {
     pub fn memtable(&self) -> Option<&Memtable> {
         match self {
             Rows::Memtable(memtable) => Some(memtable),
-            Rows::Footer(_) => None,
+            Rows::Footer(_) | Rows::Sealed(_) => None,
         }
+    }
+
+    /// The rows of a sealed segment, to be looked at when one of them is first asked for.
+    pub(crate) fn sealed(segment: &Arc<Segment>, mode: ReadMode, len: u32) -> Rows {
+        Rows::Sealed(Arc::new(SealedRows::new(segment, mode, len)))
+    }
+
+    /// Where they are once they have been looked at: never [`Rows::Sealed`].
+    ///
+    /// # Errors
+    /// `Corruption` where they cannot be had; `Io`.
+    pub fn now(&self) -> Result<&Rows> {
+        match self {
+            Rows::Sealed(sealed) => sealed.rows(),
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether asking for a row waits for the file to be looked at first.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Rows::Sealed(sealed) if sealed.found().is_none())
+    }
+
+    /// Whether a damaged footer was found when they were looked at, and built again in memory.
+    #[must_use]
+    pub fn is_rebuilt(&self) -> bool {
+        matches!(self, Rows::Sealed(sealed) if sealed.is_rebuilt())
     }
 
     /// How many there are.
@@ -123,6 +155,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => memtable.len(),
             Rows::Footer(footer) => footer.len(),
+            Rows::Sealed(sealed) => sealed.len(),
         }
     }
 
@@ -140,6 +173,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => memtable.meta(ordinal).ok_or_else(|| missing(ordinal)),
             Rows::Footer(footer) => footer.meta(ordinal),
+            Rows::Sealed(sealed) => sealed.rows()?.meta(ordinal),
         }
     }
 
@@ -151,6 +185,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => memtable.seq(ordinal).ok_or_else(|| missing(ordinal)),
             Rows::Footer(footer) => footer.seq(ordinal),
+            Rows::Sealed(sealed) => sealed.rows()?.seq(ordinal),
         }
     }
 
@@ -162,6 +197,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => Ok(memtable.ordinal_of(offset)),
             Rows::Footer(footer) => footer.ordinal_of(offset),
+            Rows::Sealed(sealed) => sealed.rows()?.ordinal_of(offset),
         }
     }
 
@@ -170,7 +206,7 @@ impl Rows {
     /// # Errors
     /// As [`Rows::meta`].
     pub fn is_key_at(&self, offset: u32, namespace: NamespaceId, key: &[u8]) -> Result<bool> {
-        if let Rows::Memtable(memtable) = self {
+        if let Rows::Memtable(memtable) = self.now()? {
             let is_key = |id: NamespaceId, found: &[u8]| id == namespace && found == key;
             let ordinal = memtable.ordinal_of(offset);
             return Ok(ordinal.is_some_and(|at| memtable.with_key(at, is_key).unwrap_or_default()));
@@ -194,6 +230,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => Ok(memtable.system()),
             Rows::Footer(footer) => footer.system(),
+            Rows::Sealed(sealed) => sealed.rows()?.system(),
         }
     }
 
@@ -205,6 +242,7 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => Ok(memtable.metas().iter().filter_map(|meta| meta.blob).collect()),
             Rows::Footer(footer) => footer.blob_ids(),
+            Rows::Sealed(sealed) => sealed.rows()?.blobs(),
         }
     }
 
@@ -219,12 +257,13 @@ impl Rows {
         key: &[u8],
         direction: Direction,
     ) -> Result<Vec<RowsCursor>> {
-        let mut cursors = match self {
+        let mut cursors = match self.now()? {
             Rows::Memtable(memtable) => {
                 let at_key = |run: &Arc<Run>| run.cursor(run.seek(namespace, key));
                 memtable.runs().iter().map(at_key).map(RowsCursor::Run).collect()
             }
             Rows::Footer(footer) => vec![RowsCursor::Footer(footer.cursor(footer.seek(namespace, key)?)?)],
+            Rows::Sealed(_) => Vec::new(),
         };
         if direction == Direction::Backward {
             for cursor in &mut cursors {
@@ -240,10 +279,11 @@ impl Rows {
         match self {
             Rows::Memtable(memtable) => memtable.memory_bytes(),
             Rows::Footer(footer) => footer.memory_bytes(),
+            Rows::Sealed(sealed) => sealed.found().map_or(0, Rows::memory_bytes),
         }
     }
 }
 
-fn missing(ordinal: Ordinal) -> Error {
+pub(crate) fn missing(ordinal: Ordinal) -> Error {
     Error::new(ErrorKind::Corruption, format!("the segment has no row {}", ordinal.0))
 }

@@ -180,15 +180,18 @@ fn check_len(segment: &Segment, extent: SealedExtent) -> Result<()> {
 /// Opens the footers of sealed segments, several at a time. One that is damaged is built again from the records, in memory,
 /// and reported.
 pub(crate) fn open_footers(
-    sealed: Vec<(Arc<Segment>, u64)>,
+    sealed: &[(Arc<Segment>, u64)],
     mode: ReadMode,
     on_open: Option<&OnOpen>,
 ) -> Result<(Vec<SealedSegment>, Vec<String>)> {
     let extents = sealed.iter().filter_map(|(segment, _)| segment.extent());
     let bytes: u64 = extents.map(|extent| u64::from(extent.file_len - extent.frames_end)).sum();
     let done = AtomicU64::new(0);
-    let open_one = |segment: &Arc<Segment>| {
-        let opened = open_or_rebuild(segment, mode);
+    let open_one = |segment: &Arc<Segment>| -> Result<_> {
+        let opened = open_or_rebuild(segment, mode).and_then(|(rows, warning)| {
+            segment.add_rows(&rows)?;
+            Ok((SealedSegment { segment: Arc::clone(segment), rows }, warning))
+        });
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(on_open) = on_open {
             on_open.report(OpenPhase::Footers, done, sealed.len() as u64);
@@ -199,7 +202,7 @@ pub(crate) fn open_footers(
         part.iter().map(|(segment, _)| open_one(segment)).collect()
     };
     let parts: Vec<Result<Vec<_>>> = if sealed.len() < 2 || bytes < THREADED_BYTES {
-        vec![open(&sealed)]
+        vec![open(sealed)]
     } else {
         let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
         let chunk = sealed.len().div_ceil(threads).max(1);
@@ -223,7 +226,8 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a thread that opened footers panicked")))
 }
 
-fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegment, Option<String>)> {
+/// The rows of a sealed segment, and what to tell where its footer is damaged.
+pub(crate) fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(Rows, Option<String>)> {
     let Some(extent) = segment.extent() else {
         return Err(segment.corruption(0, "the segment is not sealed"));
     };
@@ -235,18 +239,16 @@ fn open_or_rebuild(segment: &Arc<Segment>, mode: ReadMode) -> Result<(SealedSegm
     } else {
         mapped().unwrap_or_else(checked)
     };
-    let (rows, warning) = match opened {
-        Ok(footer) => (Rows::Footer(Arc::new(footer)), None),
+    match opened {
+        Ok(footer) => Ok((Rows::Footer(Arc::new(footer)), None)),
         Err(error) if error.kind() == ErrorKind::Corruption => {
             let rows = Rows::rebuild(segment).map_err(|e| neither(e, &error))?;
             let warning =
                 format!("{error}; the footer was built again in memory from the records, which are whole");
-            (rows, Some(warning))
+            Ok((rows, Some(warning)))
         }
-        Err(error) => return Err(error),
-    };
-    segment.add_rows(&rows)?;
-    Ok((SealedSegment { segment: Arc::clone(segment), rows }, warning))
+        Err(error) => Err(error),
+    }
 }
 
 /// The error for a segment whose records do not verify, nor does the footer that would do without them.

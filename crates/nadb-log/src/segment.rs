@@ -12,6 +12,7 @@ use nadb_vfs::{Appender, File, Mapping, Room};
 use parking_lot::Mutex;
 
 use crate::bytes::Reader;
+use crate::checkpoint::CoveredSegment;
 use crate::checksum::crc32;
 use crate::log::ReadMode;
 use crate::manifest::{NamedSegment, SealedExtent};
@@ -201,6 +202,15 @@ impl Segment {
         }
         self.records.store(u64::from(rows.len()) + system.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts records that nobody has read: those that a checkpoint covers.
+    pub(crate) fn add_covered(&self, covered: &CoveredSegment) {
+        if covered.records > 0 {
+            self.first_seq.store(covered.first_seq.0, Ordering::Release);
+            self.last_seq.store(covered.last_seq.0, Ordering::Release);
+        }
+        self.records.store(u64::from(covered.records), Ordering::Relaxed);
     }
 
     /// Where records and footer end, once it is sealed.

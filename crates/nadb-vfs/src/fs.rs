@@ -104,6 +104,15 @@ pub trait File: Debug + Send + Sync + 'static {
     /// Whatever the system answers.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Where, at or behind `offset`, bytes may stand that are not zeros; the file's length or more where there
+    /// are none. What lies between reads as zeros and takes no reading. Where the file system does not tell, `offset`.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
     /// Reserves blocks for `len` bytes from `offset` and extends the file over them with zeros, so that later writes
     /// there cannot run out of space where the file system honours reservations.
     ///

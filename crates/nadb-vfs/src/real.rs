@@ -202,6 +202,10 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        next_data(&self.file, offset)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -363,6 +367,23 @@ fn allocate(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn next_data(file: &fs::File, offset: u64) -> io::Result<u64> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(at) => Ok(at),
+        Err(Errno::NXIO) => Ok(file.metadata()?.len().max(offset)),
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(offset),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn next_data(_: &fs::File, offset: u64) -> io::Result<u64> {
+    Ok(offset)
 }
 
 /// File systems whose content another machine or a program may change behind a mapping's back, or whose server may go

@@ -48,6 +48,7 @@ impl Stats {
             .with("memory_limit", stats.memory_limit)
             .with("index_bytes", stats.index_bytes)
             .with("live_set_bytes", stats.live_set_bytes)
+            .with("rebuilt_footers", stats.rebuilt_footers)
             .with("versions_bytes", stats.versions_bytes)
             .with("footer_memory_bytes", stats.footer_memory_bytes)
             .with("fixed_bytes", stats.fixed_bytes)

@@ -16,6 +16,12 @@ pub struct CoveredSegment {
     pub end: u32,
     /// The last number up to there.
     pub last_seq: Seq,
+    /// The number of its first record; 0 where it has none.
+    pub first_seq: Seq,
+    /// Records of every kind up to there.
+    pub records: u32,
+    /// Rows up to there: records that say something of a key.
+    pub rows: u32,
 }
 
 /// What a checkpoint covers: every frame of the store up to a number.
@@ -58,12 +64,15 @@ impl Coverage {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.segments.len() * 49);
+        let mut out = Vec::with_capacity(8 + self.segments.len() * 65);
         out.extend_from_slice(&self.records.to_le_bytes());
         for segment in &self.segments {
             segment.named.encode(&mut out);
             out.extend_from_slice(&segment.end.to_le_bytes());
             out.extend_from_slice(&segment.last_seq.0.to_le_bytes());
+            out.extend_from_slice(&segment.first_seq.0.to_le_bytes());
+            out.extend_from_slice(&segment.records.to_le_bytes());
+            out.extend_from_slice(&segment.rows.to_le_bytes());
         }
         out
     }
@@ -74,20 +83,33 @@ impl Coverage {
             Coverage { store, hash_seed, last_seq, records: reader.u64()?, segments: Vec::new() };
         while !reader.is_at_end() {
             let named = NamedSegment::decode(&mut reader)?;
-            let segment = CoveredSegment { named, end: reader.u32()?, last_seq: Seq(reader.u64()?) };
+            let segment = CoveredSegment {
+                named,
+                end: reader.u32()?,
+                last_seq: Seq(reader.u64()?),
+                first_seq: Seq(reader.u64()?),
+                records: reader.u32()?,
+                rows: reader.u32()?,
+            };
             let before = coverage.segments.last();
             let follows =
                 before.is_none_or(|before| before.named.id < named.id && before.last_seq <= segment.last_seq);
             let is_as_sealed = named
                 .sealed
                 .is_none_or(|sealed| (sealed.frames_end, sealed.last_seq) == (segment.end, segment.last_seq));
-            if !follows || !is_as_sealed || segment.end <= SEGMENT_HEADER {
+            // Every record has more than one byte.
+            let counts_hold = segment.rows <= segment.records
+                && segment.records < segment.end
+                && (segment.first_seq.0 == 0) == (segment.records == 0)
+                && segment.first_seq <= segment.last_seq;
+            if !follows || !is_as_sealed || !counts_hold || segment.end <= SEGMENT_HEADER {
                 return None;
             }
             coverage.segments.push(segment);
         }
         let end = coverage.segments.last().map_or(Seq(0), |last| last.last_seq);
-        (end == last_seq && last_seq.0 <= SEQ_MAX).then_some(coverage)
+        let records: u64 = coverage.segments.iter().map(|segment| u64::from(segment.records)).sum();
+        (end == last_seq && records == coverage.records && last_seq.0 <= SEQ_MAX).then_some(coverage)
     }
 }
 

@@ -28,8 +28,22 @@ fn coverage() -> Coverage {
         last_seq: Seq(20),
         records: 20,
         segments: vec![
-            CoveredSegment { named: sealed(1, 10), end: 1000, last_seq: Seq(10) },
-            CoveredSegment { named: open(2), end: 500, last_seq: Seq(20) },
+            CoveredSegment {
+                named: sealed(1, 10),
+                end: 1000,
+                last_seq: Seq(10),
+                first_seq: Seq(1),
+                records: 10,
+                rows: 9,
+            },
+            CoveredSegment {
+                named: open(2),
+                end: 500,
+                last_seq: Seq(20),
+                first_seq: Seq(11),
+                records: 10,
+                rows: 10,
+            },
         ],
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, Result};
+use nadb_core::{Error, Result, SegmentId, Seq};
 use nadb_vfs::{File, Fs};
 
 use super::{Coverage, CoveredSegment, HEADER, Header, SEGMENTS, Section, encode_directory};
@@ -37,16 +37,17 @@ impl<'a, P: Send> Closed<'a, P> {
         now.saturating_sub(known.map_or(0, |coverage| coverage.records))
     }
 
-    /// Writes a checkpoint of all that is in the log in the place of the one before; `fill` adds the sections, by rising kind
-    /// and number.
+    /// Writes a checkpoint of all that is in the log in the place of the one before; `rows` says how many rows a segment has, and
+    /// `fill` adds the sections, by rising kind and number.
     ///
     /// # Errors
     /// `Io`, `NoSpace`, or what `fill` answers: then the one before is there, or none.
     pub fn write_checkpoint(
         &self,
+        rows: impl Fn(SegmentId) -> u32,
         fill: impl FnOnce(&mut CheckpointWriter, &Coverage) -> Result<()>,
     ) -> Result<()> {
-        let coverage = self.coverage();
+        let coverage = self.coverage(rows);
         let (fs, dir) = (&*self.log.fs, &self.log.dir);
         let tmp = dir.join(CHECKPOINT_TMP);
         let written = CheckpointWriter::create(fs, &tmp).and_then(|mut writer| {
@@ -65,7 +66,7 @@ impl<'a, P: Send> Closed<'a, P> {
         written
     }
 
-    fn coverage(&self) -> Coverage {
+    fn coverage(&self, rows: impl Fn(SegmentId) -> u32) -> Coverage {
         let (segments, active, _) = self.log.segments();
         let last_seq = self.log.lock_tail().last_seq;
         let has_frames = segments.iter().filter(|segment| segment.bytes() > u64::from(SEGMENT_HEADER));
@@ -76,8 +77,12 @@ impl<'a, P: Send> Closed<'a, P> {
             end: segment.in_file.load(Ordering::Acquire),
             last_seq: match Some(segment.id) == active {
                 true => last_seq,
-                false => nadb_core::Seq(segment.end_seq.load(Ordering::Acquire)),
+                false => Seq(segment.end_seq.load(Ordering::Acquire)),
             },
+            first_seq: segment.seq_range().map_or(Seq(0), |(first, _)| first),
+            // There are fewer than bytes.
+            records: u32::try_from(segment.records()).unwrap_or(u32::MAX),
+            rows: rows(segment.id),
         });
         Coverage {
             store: state.manifest.store,

@@ -85,6 +85,13 @@ impl Blocks {
         self.bytes.get(start..start + len).ok_or_else(|| self.beyond(section, from, len))
     }
 
+    /// `len` bytes from `from` of a section on, and behind them all that the footer has: what follows was not verified.
+    #[inline]
+    pub(super) fn get_and_more(&self, section: Section, from: usize, len: usize) -> Result<&[u8]> {
+        let start = self.touch(section, from, len)?;
+        self.bytes.get(start..).ok_or_else(|| self.beyond(section, from, len))
+    }
+
     #[inline]
     pub(super) fn array<const N: usize>(&self, section: Section, from: usize) -> Result<[u8; N]> {
         let bytes = self.get(section, from, N)?;

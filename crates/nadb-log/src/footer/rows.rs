@@ -10,7 +10,7 @@ use super::blocks::{Blocks, Section};
 use super::column::{Base, Column, encode_column, unzigzag, zigzag};
 use super::layout::{Layout, NewSection, id};
 use crate::record::{RECORD_BYTES_MIN, RecordKind};
-use crate::row::{RowMeta, RowPlace};
+use crate::row::{RowMeta, RowPlace, RowSpot};
 use crate::segment::SEGMENT_HEADER;
 
 /// Times have 48 bits on a record.
@@ -51,6 +51,12 @@ pub(super) fn check_row(row: &RowMeta, end: u32) -> Result<(), &'static str> {
         RecordKind::Value | RecordKind::Tombstone | RecordKind::BlobReference => Err("blob"),
         _ => Err("kind"),
     }
+}
+
+/// The kind of a row that has this number on disk.
+fn row_kind(number: u64) -> Option<RecordKind> {
+    let kinds = [RecordKind::Value, RecordKind::Tombstone, RecordKind::BlobReference];
+    kinds.into_iter().find(|kind| *kind as u64 == number)
 }
 
 /// 0 for none, so that rows without expiry among others cost no width.
@@ -138,8 +144,7 @@ impl Rows {
         let (offset, len) = (narrow(self.offsets, "offset")?, narrow(self.lengths, "length")?);
         let updated_ms = self.updated.value(blocks, ordinal.0)?;
         let number = self.kinds.value(blocks, ordinal.0)?;
-        let kinds = [RecordKind::Value, RecordKind::Tombstone, RecordKind::BlobReference];
-        let kind = kinds.into_iter().find(|kind| *kind as u64 == number).ok_or_else(|| bad("kind"))?;
+        let kind = row_kind(number).ok_or_else(|| bad("kind"))?;
         let expiry = self.expiries.map_or(Ok(0), |column| column.value(blocks, ordinal.0))?;
         let created = self.created.map_or(Ok(0), |column| column.value(blocks, ordinal.0))?;
         let is_blob = kind == RecordKind::BlobReference;
@@ -156,6 +161,44 @@ impl Rows {
         };
         check_row(&row, blocks.at()).map_err(bad)?;
         Ok(row)
+    }
+
+    /// The parts of [`Rows::meta`] that the index needs, of the rows from `first` on, checked as there.
+    pub(super) fn spots(&self, blocks: &Blocks, first: Ordinal, spots: &mut [RowSpot]) -> Result<()> {
+        let count = u32::try_from(spots.len()).unwrap_or(u32::MAX);
+        let rows = first.0..first.0.saturating_add(count);
+        // What is no number of 32 bits, or no kind, becomes one that is refused below.
+        let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let mut next = spots.iter_mut();
+        self.offsets.for_each(blocks, rows.clone(), |offset| {
+            let offset = narrow(offset);
+            next.next().into_iter().for_each(|spot| spot.offset = offset);
+        })?;
+        let mut next = spots.iter_mut();
+        self.lengths.for_each(blocks, rows.clone(), |len| {
+            let len = narrow(len);
+            next.next().into_iter().for_each(|spot| spot.len = len);
+        })?;
+        let mut next = spots.iter_mut();
+        self.kinds.for_each(blocks, rows, |number| {
+            let kind = row_kind(number).unwrap_or(RecordKind::Clock);
+            next.next().into_iter().for_each(|spot| spot.kind = kind);
+        })?;
+        let end = blocks.at();
+        let is_bad = |spot: &RowSpot| {
+            spot.kind == RecordKind::Clock
+                || spot.offset < SEGMENT_HEADER
+                || (spot.len as usize) < RECORD_BYTES_MIN
+                || spot.offset.checked_add(spot.len).is_none_or(|behind| behind > end)
+        };
+        match (first.0..).zip(spots.iter()).find(|(_, spot)| is_bad(spot)) {
+            Some((ordinal, _)) => {
+                // Says what it is.
+                self.meta(blocks, Ordinal(ordinal))?;
+                Err(self.bad(blocks, Ordinal(ordinal), "place"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The part of [`Rows::meta`] that says where the record stands, checked as there.

@@ -11,7 +11,7 @@ use std::mem::size_of;
 use nadb_core::{BlobId, NamespaceId, Ordinal, Seq};
 
 use crate::record::RecordKind;
-use crate::row::{Row, RowMeta, RowPlace};
+use crate::row::{Row, RowMeta, RowPlace, RowSpot};
 
 /// Bits of [`KeyRef::flags`].
 mod flag {
@@ -203,6 +203,13 @@ impl Rows {
         let at = index as usize;
         let (key, offset, len) = (*self.key_refs.get(at)?, *self.offsets.get(at)?, self.rests.get(at)?.len);
         Some(OrderedRow { index, key, offset, len })
+    }
+
+    /// What the index needs of a row.
+    pub(super) fn spot(&self, ordinal: Ordinal) -> Option<RowSpot> {
+        let index = self.index_of(ordinal)?;
+        let (key, rest) = (self.key_refs.get(index)?, self.rests.get(index)?);
+        Some(RowSpot { kind: key.kind, offset: *self.offsets.get(index)?, len: rest.len })
     }
 
     /// Namespace and key of a row.

@@ -13,7 +13,7 @@ use nadb_core::{Error, ErrorKind, NamespaceId, Ordinal, Rank, Result, Seq};
 
 use super::order;
 use super::rows::{OrderedRow, Rows, to_u32};
-use crate::row::{RowCursor, RowMeta, RowPlace};
+use crate::row::{RowCursor, RowMeta, RowPlace, RowSpot};
 
 /// How many rows ahead a cursor that moves forward touches keys.
 const AHEAD: usize = 6;
@@ -78,6 +78,11 @@ impl Run {
         Ordinal(self.rows.first())
     }
 
+    /// The ordinal behind the last row.
+    pub(crate) fn end(&self) -> Ordinal {
+        Ordinal(self.rows.end())
+    }
+
     /// The rank, within this run, of the first row whose namespace and key are not below these; the number of rows where all
     /// are below.
     #[must_use]
@@ -108,6 +113,11 @@ impl Run {
     #[must_use]
     pub fn key(&self, ordinal: Ordinal) -> Option<(NamespaceId, &[u8])> {
         self.rows.key(ordinal)
+    }
+
+    /// What the index needs of a row; `None` where the ordinal is not of this run.
+    pub(crate) fn spot(&self, ordinal: Ordinal) -> Option<RowSpot> {
+        self.rows.spot(ordinal)
     }
 
     pub(super) fn rows(&self) -> &Rows {

@@ -194,3 +194,28 @@ fn mem_clones_share_files_and_defaults_do_not() {
     assert!(fs.clone().open_read("./f".as_ref()).is_ok());
     assert!(MemFs::default().open_read("f".as_ref()).is_err());
 }
+
+/// Whatever a file system tells of its holes, no byte that was written is taken for one.
+fn check_next_data(fs: &dyn Fs, dir: &Path) {
+    fs.create_dir_all(dir).unwrap();
+    let file = fs.create_new(&dir.join("holes")).unwrap();
+    file.set_len(4 << 20).unwrap();
+    let written = [5, (1 << 20) + 7, (3 << 20) - 1];
+    for at in written {
+        file.write_all_at(b"x", at).unwrap();
+    }
+    for from in (0..4 << 20).step_by(4093) {
+        let next = file.next_data(from).unwrap();
+        assert!(next >= from && next <= 4 << 20);
+        let passed_over = written.iter().any(|at| (from..next).contains(at));
+        assert!(!passed_over, "from {from} to {next}");
+    }
+    assert!(file.next_data(5 << 20).unwrap() >= 5 << 20);
+}
+
+#[test]
+fn no_written_byte_is_taken_for_a_hole() {
+    let disk = tempfile::tempdir().unwrap();
+    check_next_data(&RealFs, &disk.path().join("real"));
+    check_next_data(&MemFs::default(), Path::new("/mem"));
+}
