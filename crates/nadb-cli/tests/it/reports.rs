@@ -71,6 +71,10 @@ pub(crate) fn sealed(sandbox: &Sandbox) -> Vec<Value> {
     for i in 0..200 {
         n.set(format!("k{i:03}"), vec![b'v'; 200]).unwrap();
     }
+    // All that is full, or each command that opens the store would seal some more of it.
+    while store.stats().unwrap().unsealed_segments > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     store.close().unwrap();
     let printed = sandbox.ok("--json inspect");
     let segments: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
