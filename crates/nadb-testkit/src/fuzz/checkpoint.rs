@@ -175,10 +175,13 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         }
         bytes
     };
-    // The last section is a shard with one bucket; its last entry ends where the directory begins.
-    let sections =
-        whole.get(12..).and_then(|bytes| bytes.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n));
-    let end = whole.len() - sections as usize * LINE;
+    let number = |at: usize| {
+        let bytes = whole.get(at..).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
+    };
+    // The last section but one is a shard with one bucket; its last entry ends where the counts begin, whose length the last line
+    // of the directory says.
+    let end = whole.len() - number(12) * LINE - number(whole.len() - LINE + 8);
     vec![
         ("whole", whole.clone()),
         ("cut", whole[..whole.len() - 5].to_vec()),
