@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn equal_and_nearly_equal_hashes_stay_in_one_bucket() {
-        for hash in [|_| 7, |n| n & 3, |n| n % 3 << 30] as [fn(u32) -> u32; 3] {
+        for hash in [|_| 7, |n| n & 3, |n| (n % 3) << 30] as [fn(u32) -> u32; 3] {
             let mut sorted: Vec<_> =
                 (0..20_000).map(|n| (Tag { hash: hash(n), control: 0x81 }, at(n))).collect();
             sorted.sort_unstable_by_key(|(tag, _)| tag.hash);
