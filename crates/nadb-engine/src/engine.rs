@@ -366,6 +366,7 @@ impl Handle {
         if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
+        shared.seal_before_close();
         shared.log.close_and(|closed| shared.save_checkpoint(closed))
     }
 }

@@ -22,6 +22,9 @@ const BLOBS_OF_LIMIT: u64 = 16;
 /// Each of two buffers, which may be half empty, has at most one of so many parts of `memory_limit`: an eighth in all.
 const BUFFERS_OF_LIMIT: u64 = 32;
 
+/// Replaying so many takes some 8 ms, and sealing them little more.
+const SEAL_ROWS: u64 = 32 << 10;
+
 /// Where a checkpoint begins to be worth its writing: an opening that applies fewer records is short without one. Measured on two
 /// cores with keys of 21 bytes and values of 128: with 1,000,000 keys the close takes 45 ms longer, and opening 120 ms with the
 /// checkpoint, 1.0 to 1.2 s without; with 5,000,000 keys opening takes 0.55 to 0.66 s with it. The number itself is a choice.
@@ -60,6 +63,9 @@ pub struct Options {
     /// Closing writes a checkpoint of the index where the next opening would have to apply at least so many records without one;
     /// 0 is always. A checkpoint takes some 20 bytes for each key.
     pub checkpoint_rows: u64,
+    /// Closing seals all segments where the next opening would have to replay at least so many records; 0 is always. Fewer stay
+    /// where they are, and the next session goes on behind them, so that many short sessions do not make many segments.
+    pub seal_rows: u64,
     /// Who is told how far opening has come.
     pub on_open: Option<OnOpen>,
     /// How sealed segments are read.
@@ -85,6 +91,7 @@ impl Default for Options {
             create: true,
             background: true,
             checkpoint_rows: CHECKPOINT_ROWS,
+            seal_rows: SEAL_ROWS,
             on_open: None,
             read_mode: ReadMode::default(),
             clock: Arc::new(SystemClock::default()),

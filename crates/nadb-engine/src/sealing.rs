@@ -72,6 +72,19 @@ impl Shared {
         Ok(true)
     }
 
+    /// Before the store is closed: seals what the next opening would replay, where that is much. Where sealing fails, opening
+    /// replays it.
+    pub(crate) fn seal_before_close(&self) {
+        let slots = self.keyspace.slots();
+        let unsealed = slots.iter().filter(|slot| !slot.segment.is_sealed());
+        let rows: u64 = unsealed.map(|slot| u64::from(slot.rows().len())).sum();
+        if rows > 0 && rows >= self.options.seal_rows {
+            let (_, active, _) = self.log.segments();
+            let _ =
+                active.map_or(Ok(false), |active| self.log.end_segment(active)).and_then(|_| self.seal_all());
+        }
+    }
+
     pub(crate) fn seal_all(&self) -> Result<()> {
         while self.seal_next()? {}
         Ok(())

@@ -355,7 +355,7 @@ fn a_limit_below_the_least_is_refused_by_name() {
 fn rows_that_opening_finds_are_within_the_limit_of_the_new_session() {
     let _turn = TURN.lock();
     let dir = tempfile::tempdir().unwrap();
-    let engine = open(&dir, |_| ());
+    let engine = open(&dir, |options| options.seal_rows = u64::MAX);
     load(&engine, &keys(60_000, 21), b"value", 400);
     assert_eq!(stats(&engine).unsealed_segments, 0);
     engine.close().unwrap();
