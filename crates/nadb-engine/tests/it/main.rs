@@ -3,6 +3,7 @@
 
 mod blobs;
 mod checkpoint;
+mod closing;
 mod conformance;
 mod get_with;
 mod media;
