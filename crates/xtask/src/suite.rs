@@ -27,9 +27,11 @@ pub(crate) fn hash4(packages: &[String]) -> Outcome {
     tools::nextest()?;
     let mut command = cargo(&["nextest", "run"]);
     in_own_target(&mut command, "hash4", "--cfg nadb_hash_bits_4");
-    // Where every key collides, a look-up reads them all: the kill test's stores are kept small.
-    if std::env::var_os("NADB_KILL_ROUNDS").is_none() {
-        command.env("NADB_KILL_ROUNDS", "5");
+    // Where every key collides, a look-up reads them all: stores are kept small.
+    for (name, little) in [("NADB_KILL_ROUNDS", "5"), ("NADB_STRESS_SECONDS", "1")] {
+        if std::env::var_os(name).is_none() {
+            command.env(name, little);
+        }
     }
     if packages.is_empty() {
         command.arg("--workspace").args(NOT_ENGINE);
