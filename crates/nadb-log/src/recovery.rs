@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, Location, OnOpen, Result, SegmentId, Seq, StoreId, guard};
+use nadb_core::{Error, ErrorKind, Location, OnOpen, Result, SegmentId, Seq, StoreId, guard};
 use nadb_vfs::{DirEntry, FileLock, Fs};
 
 use self::chain::ends_as_closed;
@@ -139,7 +139,7 @@ pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dy
     let lock = lock(fs, dir)?;
     let entries = list(fs, dir)?.unwrap_or_default();
     check_directory(dir, &entries, options.create)?;
-    match Manifest::load(fs, dir)? {
+    match Manifest::load(fs, dir).map_err(damaged_manifest)? {
         Some(manifest) => {
             visit.begin(manifest.hash_seed);
             recover(fs, dir, lock, manifest, &entries, options, visit)
@@ -150,6 +150,17 @@ pub(crate) fn open(fs: &dyn Fs, dir: &Path, options: &LogOptions, visit: &mut dy
             Ok(opened)
         }
     }
+}
+
+/// What to do where the manifest cannot be read as one.
+fn damaged_manifest(error: Error) -> Error {
+    if error.kind() != ErrorKind::Corruption {
+        return error;
+    }
+    error.with_context(
+        "the manifest is damaged, and nothing was changed; restore it from a backup, or let `nadb repair` make it anew from \
+         the segments",
+    )
 }
 
 fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogOptions) -> Result<Opened> {
