@@ -35,6 +35,8 @@
 //! snapshots
 //! streams
 //! custom merges
+//! expire
+//! purge
 //! ");
 //!
 //! // Or all at once, without a test harness.

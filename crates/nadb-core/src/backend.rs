@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo, Operation,
-    Outcome, RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, Value, ValueReader, ValueWriter,
-    VerifyReport, WriteBatch,
+    BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
+    NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanRequest,
+    SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
 };
 
 /// How a batch is written, beside what it says.
@@ -87,7 +87,8 @@ pub trait Backend: Send + Sync + 'static {
     ///   stays as long as the key is there. An expiry already past makes the put act as a delete.
     /// - A merge changes the value alone; tags, expiry, media type, attributes and `created_ms` stay. The operators of NADB
     ///   are known by [`MergeOperator::kind`](crate::MergeOperator::kind), so that a server can do them itself.
-    /// - A put or merge creates its namespace. A delete does not.
+    /// - An expire changes the expiry alone; where the key is absent it does nothing. Optional: [`Feature::Expire`].
+    /// - A put or merge creates its namespace. A delete or expire does not.
     /// - Between testing a condition, or reading what a merge is made from, and writing nobody else changes the key.
     ///
     /// The outcome's `version` is there whenever the key is there afterwards.
@@ -156,6 +157,49 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As [`get`](Backend::get), here or in an item.
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>>;
+
+    /// The records of a namespace that a filter means, in the order that is asked for: see [`Matches`]. The default looks at every
+    /// record; what it shows of concurrent writes is [`Capabilities::scans`].
+    ///
+    /// # Errors
+    /// As [`scan`](Backend::scan); `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses.
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        query::by_scan(request, |keys| self.scan(namespace, keys))
+    }
+
+    /// How many records of a namespace a filter means. The default looks at every record.
+    ///
+    /// # Errors
+    /// As [`query`](Backend::query).
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        query::count_by_scan(filter, |keys| self.scan(namespace, keys))
+    }
+
+    /// The tags of a namespace's records that begin with `prefix`, in the order of their bytes, each with the number of records
+    /// that have it, which is never 0. The default looks at every record.
+    ///
+    /// # Errors
+    /// As [`scan`](Backend::scan).
+    fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        query::tags_by_scan(prefix, self.scan(namespace, ScanRequest::all())?)
+    }
+
+    /// Says that a key was read now, where the backend keeps that, and whether the key is there. The default only looks.
+    ///
+    /// # Errors
+    /// As [`get`](Backend::get).
+    fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        self.contains(namespace, key)
+    }
+
+    /// Lets go of everything that has expired, now and not some time later in the background. It says nothing new of any key: what
+    /// has expired is absent already. Optional: [`Feature::Purge`].
+    ///
+    /// # Errors
+    /// `Unsupported`; those of a write.
+    fn purge_expired(&self) -> Result<PurgeReport> {
+        Err(self.capabilities().unsupported(Feature::Purge.name()))
+    }
 
     /// All namespaces with the numbers of their keys, in any order.
     ///

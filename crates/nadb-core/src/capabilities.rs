@@ -36,6 +36,10 @@ pub enum Feature {
     Streams,
     /// Merges by operators that the user wrote; those of NADB work everywhere.
     CustomMerges,
+    /// [`Action::Expire`].
+    Expire,
+    /// [`Backend::purge_expired`](crate::Backend::purge_expired).
+    Purge,
 }
 
 impl Feature {
@@ -49,6 +53,8 @@ impl Feature {
         Feature::Snapshots,
         Feature::Streams,
         Feature::CustomMerges,
+        Feature::Expire,
+        Feature::Purge,
     ];
 
     /// Its name, as it stands in errors and in lists.
@@ -63,6 +69,8 @@ impl Feature {
             Feature::Snapshots => "snapshots",
             Feature::Streams => "streams",
             Feature::CustomMerges => "custom merges",
+            Feature::Expire => "expire",
+            Feature::Purge => "purge",
         }
     }
 }
@@ -227,6 +235,13 @@ impl Capabilities {
                 }
                 merge.operand.len() as u64
             }
+            Action::Expire(expiry) => {
+                if !self.has(Feature::Expire) {
+                    return Err(self.unsupported(Feature::Expire.name()));
+                }
+                check_expiry_update(*expiry)?;
+                0
+            }
             Action::Delete => 0,
         };
         check_value_len_max(value_len, self.value_bytes_max)?;
@@ -237,7 +252,11 @@ impl Capabilities {
 
 fn check_settings(put: &Put<'_>) -> Result<()> {
     put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
-    match put.expiry {
+    check_expiry_update(put.expiry)
+}
+
+fn check_expiry_update(expiry: ExpiryUpdate) -> Result<()> {
+    match expiry {
         ExpiryUpdate::After(ttl) => check_ttl(ttl, 0).map(drop),
         ExpiryUpdate::AtMs(at) => check_expiry(at),
         ExpiryUpdate::Never | ExpiryUpdate::Keep => Ok(()),

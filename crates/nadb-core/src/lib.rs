@@ -17,6 +17,7 @@ pub mod limits;
 mod listing;
 mod merge;
 mod meta;
+pub mod query;
 mod report;
 mod snapshot;
 mod spent;
@@ -34,9 +35,10 @@ pub use ids::{BlobId, KeyHash, Location, NamespaceId, Ordinal, Rank, SegmentId, 
 pub use listing::{Listing, ScanRequest};
 pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
+pub use query::{Filter, Matches, Order, Position, QueryRequest, SortField, Span};
 pub use report::{
-    NamespaceInfo, OnOpen, OpenPhase, OpenProgress, RecoveryReport, SegmentInfo, SegmentState, Stats,
-    VerifyReport,
+    NamespaceInfo, OnOpen, OpenPhase, OpenProgress, PurgeReport, RecoveryReport, SegmentInfo, SegmentState,
+    Stats, VerifyReport,
 };
 pub use snapshot::BackendSnapshot;
 pub use spent::{Phase, ReadTime, Stopwatch, TimeSpent, WriteTime};

@@ -24,6 +24,10 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a value, at most, that has a blob file of its own: 4 GiB - 1 MiB.
 pub const BLOB_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
+/// Levels to which the terms of a filter may be nested.
+pub const FILTER_DEPTH_MAX: usize = 64;
+/// Terms of one filter, at most.
+pub const FILTER_TERMS_MAX: usize = 1024;
 /// Encoded bytes of one batch, at most.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
 /// The last millisecond of year 9999 in Unix time: the latest expiry.

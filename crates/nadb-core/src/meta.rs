@@ -133,6 +133,8 @@ pub struct Metadata {
     pub updated_ms: u64,
     /// When the record expires, Unix milliseconds; from that millisecond on it is invisible.
     pub expires_ms: Option<u64>,
+    /// When the record was last read, Unix milliseconds, coarsely; where the backend keeps that, and it was read since that began.
+    pub accessed_ms: Option<u64>,
 }
 
 impl Metadata {
@@ -149,6 +151,7 @@ impl Metadata {
             created_ms: updated_ms,
             updated_ms,
             expires_ms: None,
+            accessed_ms: None,
         }
     }
 
@@ -168,6 +171,12 @@ impl Metadata {
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms))
+    }
+
+    /// [`Metadata::accessed_ms`] as a point in time.
+    #[must_use]
+    pub fn accessed(&self) -> Option<SystemTime> {
+        self.accessed_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms))
     }
 }
 

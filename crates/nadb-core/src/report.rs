@@ -282,6 +282,16 @@ impl fmt::Debug for OnOpen {
     }
 }
 
+/// What purging expired records did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PurgeReport {
+    /// Records that had expired and are gone now.
+    pub records: u64,
+    /// Up to when: what expired at or before this, in Unix milliseconds, stays gone, whatever the clock shows later.
+    pub upto_ms: u64,
+}
+
 /// What a verification read; it found nothing wrong, for anything wrong is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

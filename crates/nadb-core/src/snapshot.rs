@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::stream::in_memory;
-use crate::{Entry, Listing, Metadata, Result, ScanRequest, Value, ValueReader};
+use crate::{
+    Entry, Filter, Listing, Matches, Metadata, QueryRequest, Result, ScanRequest, Value, ValueReader, query,
+};
 
 /// The store as it was when the snapshot was taken: every method answers as the store's own would have answered then, also
 /// for what has been overwritten, deleted or dropped, or has expired, since. Writes go on meanwhile and do not show.
@@ -101,6 +103,31 @@ pub trait BackendSnapshot: Send + Sync + 'static {
     /// # Errors
     /// As [`get`](BackendSnapshot::get), here or in an item.
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>>;
+
+    /// The records that a filter means, in the order that is asked for. The default looks at every record.
+    ///
+    /// # Errors
+    /// As [`get`](BackendSnapshot::get), here or in an item; `Limit` or `InvalidInput` for a filter that
+    /// [`Filter::check`] refuses.
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        query::by_scan(request, |keys| self.scan(namespace, keys))
+    }
+
+    /// How many records a filter means. The default looks at every record.
+    ///
+    /// # Errors
+    /// As [`query`](BackendSnapshot::query).
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        query::count_by_scan(filter, |keys| self.scan(namespace, keys))
+    }
+
+    /// The tags that begin with `prefix`, in order, with the number of records that have each. The default looks at every record.
+    ///
+    /// # Errors
+    /// As [`get`](BackendSnapshot::get).
+    fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        query::tags_by_scan(prefix, self.scan(namespace, ScanRequest::all())?)
+    }
 
     /// The names of the namespaces that there were, in any order.
     ///

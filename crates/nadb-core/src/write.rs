@@ -119,6 +119,9 @@ pub enum Action<'a> {
     Delete,
     /// Its value is merged.
     Merge(Merge<'a>),
+    /// Its expiry is changed, and nothing else but the version: value, tags, attributes, media type, `created` and `updated`
+    /// stay. One already past makes it a delete. Nothing happens where the key is absent; no namespace is created.
+    Expire(ExpiryUpdate),
 }
 
 /// One operation of a batch.

@@ -135,6 +135,8 @@ recovery
 snapshots
 streams
 custom merges
+expire
+purge
 durability class Buffered
 durability class Flushed
 durability class Synced
