@@ -34,6 +34,8 @@ flush
 segments
 verify
 recovery
+expire
+purge
 durability class Buffered
 durability class Flushed
 durability class Synced
