@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::RecordKind;
 use crate::row::RowCursor;
+use crate::tag_list::TagList;
 
 /// So small that a few hundred rows freeze tails, merge runs and meet every limit.
 const SMALL: Sizes = Sizes { tail_rows: 8, tail_key_bytes: 60, run_rows: 64, run_key_bytes: 400 };
@@ -35,7 +36,7 @@ pub(super) fn row(n: u32, namespace: u32, key: &[u8]) -> Row<'_> {
         updated_ms: number,
         blob: (kind == RecordKind::BlobReference).then(|| BlobId(u128::from(n).to_le_bytes())),
     };
-    Row { namespace: NamespaceId(namespace), key, meta }
+    Row { namespace: NamespaceId(namespace), key, meta, tags: TagList::default() }
 }
 
 /// Namespace and key of each row, by ordinal.

@@ -6,6 +6,7 @@ use super::*;
 use crate::FORMAT_VERSION;
 use crate::checksum::{crc32, mix};
 use crate::footer::blocks::{BLOCK_BYTES, block_checksum};
+use crate::part::Part;
 
 /// What a row of calls says, each an answer or an error; an error ends what the calls behind it prove.
 type Answers = Vec<Result<String, Error>>;
@@ -27,12 +28,44 @@ fn answers(footer: &Arc<Footer>, model: &Model) -> Vec<Answers> {
         add(footer.ordinal_of(offset).map(|ordinal| format!("{ordinal:?}")));
         add(footer.key_at(Rank(row)).map(|key| format!("{key:?}")));
     }
+    let part = Part::Footer(Arc::clone(footer));
+    for (namespace, prefix) in [(1, ""), (1, "row:0000"), (2, ""), (2, "few"), (9, "")] {
+        let mut tags = String::new();
+        let shown =
+            part.tags(NamespaceId(namespace), prefix, &mut |tag, rows| tags += &format!("{tag} {rows} "));
+        add(shown.map(|()| tags));
+    }
+    for after_ms in [0, 1_700_000_060_000, 1_700_000_060_020, u64::MAX] {
+        add(part.next_expiry(after_ms).map(|time| format!("{time:?}")));
+        let (mut found, mut count) = (String::new(), 0);
+        let shown = part.expiring(after_ms, u64::MAX, &mut |ordinal, time| {
+            found += &format!("{ordinal:?} {time} ");
+            count += 1;
+            count < 1_000
+        });
+        add(shown.map(|()| found));
+    }
     for (namespace, key) in [(0, &b"x"[..]), (1, b"user:05"), (1, b"z"), (2, b""), (9, b"")] {
         add(footer.seek(NamespaceId(namespace), key).map(|rank| format!("{rank:?}")));
     }
     add(footer.check_all().map(|()| "whole".into()));
     all.extend([0, rows / 2, u32::MAX].map(|from| walk(footer, Rank(from), rows)));
+    for tag in ["even:0", "even:1", "few:001", "few:003", "row:00007", "row:00039", "none"] {
+        all.extend([1, 2, 9].map(|namespace| tagged(&part, NamespaceId(namespace), tag, rows)));
+    }
     all
+}
+
+/// Whether a tag is there, and then which rows have it.
+fn tagged(part: &Part, namespace: NamespaceId, tag: &str, rows: u32) -> Answers {
+    let found = match part.postings(namespace, tag) {
+        Ok(Some(found)) => found,
+        Ok(None) => return vec![Ok("no row".into())],
+        Err(error) => return vec![Err(error)],
+    };
+    let mut within = (0..rows).collect();
+    let intersected = found.intersect(&mut within).map(|()| format!("{within:?}"));
+    vec![Ok(format!("{}", found.len())), found.to_bitmap().map(|ranks| format!("{ranks:?}")), intersected]
 }
 
 /// Up and down from a rank; a step that fails must leave the cursor where it was.
@@ -187,7 +220,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_whose_checksums_hold_never_panic(
-        model in models(),
+        model in any_models(),
         changes in vec((any::<prop::sample::Index>(), prop_oneof![Just(0), Just(0xFF), any::<u8>()]), 1..6),
         at_the_end in any::<bool>(),
     ) {
@@ -213,7 +246,7 @@ proptest! {
     #[test]
     fn any_sections_whose_checksums_hold_never_panic(
         rows in 0..300u32,
-        sections in vec(vec(prop_oneof![Just(0), any::<u8>()], 0..700), 14),
+        sections in vec(vec(prop_oneof![Just(0), any::<u8>()], 0..700), 17),
     ) {
         let sections = (1..).zip(sections).map(|(id, bytes)| NewSection::required(id, bytes)).collect();
         let bytes = assemble(UID, 1 << 20, rows, sections).unwrap();
@@ -229,7 +262,8 @@ fn forged(change: impl FnOnce(&mut Vec<NewSection>, &mut u32)) -> (Vec<u8>, u32)
     let mut builder = FooterBuilder::new();
     for ordinal in &model.order {
         let (namespace, key) = model.key(*ordinal);
-        builder.push_key(namespace, key, *ordinal).unwrap();
+        let tags = model.tags[ordinal.0 as usize].iter().map(String::as_str);
+        builder.push_key(namespace, key, *ordinal, tags).unwrap();
     }
     let (mut rows, mut sections) = builder.sections(model.at, &model.metas, &model.system).unwrap();
     change(&mut sections, &mut rows);
