@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
-    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo,
-    Operation, Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value,
-    ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
+    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
+    NamespaceInfo, Operation, Outcome, QueryRequest, RecoveryReport, Result, ScanConsistency, ScanRequest,
+    SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
@@ -56,6 +56,18 @@ impl Backend for Engine {
 
     fn contains(&self, namespace: &str, key: &[u8]) -> Result<bool> {
         Engine::contains(self, namespace, key)
+    }
+
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        Ok(Box::new(Engine::query(self, namespace, request)?))
+    }
+
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        Engine::count(self, namespace, filter)
+    }
+
+    fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        Engine::tags(self, namespace, prefix)
     }
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
@@ -139,6 +151,18 @@ impl BackendSnapshot for Snapshot {
 
     fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
         Snapshot::get_many(self, namespace, keys)
+    }
+
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        Ok(Box::new(Snapshot::query(self, namespace, request)?))
+    }
+
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        Snapshot::count(self, namespace, filter)
+    }
+
+    fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        Snapshot::tags(self, namespace, prefix)
     }
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {

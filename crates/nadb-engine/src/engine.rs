@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nadb_core::{
-    Durability, Entry, Error, ErrorKind, Metadata, Operation, Outcome, Result, Value, ValueReader,
-    ValueWriter, WriteBatch, WriteOptions,
+    Durability, Entry, Error, ErrorKind, Filter, Metadata, Operation, Outcome, QueryRequest, Result, Value,
+    ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
@@ -19,6 +19,7 @@ use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
 use crate::options::Options;
+use crate::query::Query;
 use crate::replay::Replay;
 use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 use crate::scan::Scan;
@@ -175,8 +176,7 @@ impl Engine {
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
         let shared = &self.handle.shared;
-        let slots = shared.keyspace.slot_table();
-        shared.find_visible(&slots, namespace, key)?.map(|found| shared.value(&found)).transpose()
+        shared.get(|slots| shared.find_visible(slots, namespace, key))
     }
 
     /// Shows `read` the value of a key where it stands, and says whether there was one; while `read` runs, no segment and no
@@ -195,8 +195,7 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         let shared = &self.handle.shared;
-        let slots = shared.keyspace.slot_table();
-        shared.find_visible(&slots, namespace, key)?.map(|found| shared.entry(&found)).transpose()
+        shared.get_entry(|slots| shared.find_visible(slots, namespace, key))
     }
 
     /// The metadata of a key; `None` when it is absent or expired.
@@ -242,6 +241,31 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
         self.snapshot()?.scan(namespace, range)
+    }
+
+    /// The records that a request means, as of now, in its order.
+    ///
+    /// # Errors
+    /// As [`Engine::get`]; `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses, `Unsupported` for one by last
+    /// access.
+    pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Query> {
+        self.snapshot()?.query(namespace, request)
+    }
+
+    /// How many records a filter means now. That of a single tag is known, once it was asked for; others are counted.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        self.handle.shared.count_now(namespace, filter)
+    }
+
+    /// The tags that begin with `prefix`, in order, with how many records have each.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        self.handle.shared.tags_now(namespace, prefix)
     }
 
     /// A value that is written piece by piece, and becomes visible at its commit; `operation` is a put.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::{Candidates, KeyIndex, Published, PublishedGuard, VersionTable};
-use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment};
+use nadb_log::{
+    Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment, TagList,
+};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -82,6 +84,8 @@ pub(crate) struct KeyChange {
     pub(crate) hash: KeyHash,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) old: Option<Displaced>,
+    /// The tags of that, as they stand in it, where the namespace counts tags.
+    pub(crate) old_tags: Option<Box<[u8]>>,
     pub(crate) new: Option<NewRecord>,
 }
 
@@ -105,7 +109,7 @@ impl Publish<Arc<Write>> for Keyspace {
         let slot = self.slot_for(segment);
         let (first, held) = slot.append(&write.body, &placed);
         self.memory.note(&slot, held);
-        let frame = Frame { changes: &write.changes, placed, slot: &slot, first };
+        let frame = Frame { body: &write.body, changes: &write.changes, placed, slot: &slot, first };
         let mut views = self.views.lock();
         if write.changes.keys.len() <= KEYS_UNDER_LOCK {
             let remember = views.has_open();
@@ -121,6 +125,7 @@ impl Publish<Arc<Write>> for Keyspace {
 
 /// A frame at its place.
 struct Frame<'a> {
+    body: &'a FrameBody,
     changes: &'a Changes,
     placed: Placed,
     slot: &'a Arc<Slot>,
@@ -213,6 +218,9 @@ impl Keyspace {
             });
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
+        }
+        if frame.changes.keys.iter().any(|change| change.namespace.tag_counts.is_on()) {
+            count_tags(frame);
         }
     }
 
@@ -385,6 +393,27 @@ impl Keyspace {
 
     pub(crate) fn raise_time_mark(&self, ms: u64) {
         self.time_mark_ms.fetch_max(ms, Ordering::AcqRel);
+    }
+}
+
+/// Tells the counts of tags what a frame changes; of each namespace all at once.
+#[cold]
+fn count_tags(frame: &Frame<'_>) {
+    let counts = |change: &&KeyChange| change.namespace.tag_counts.is_on();
+    let mut changes: Vec<&KeyChange> = frame.changes.keys.iter().filter(counts).collect();
+    changes.sort_unstable_by_key(|change| change.namespace.id);
+    for same in changes.chunk_by(|a, b| a.namespace.id == b.namespace.id) {
+        let Some(first) = same.first() else { continue };
+        let mut held = first.namespace.tag_counts.hold();
+        for change in same {
+            let new = change.new.filter(|new| new.is_live).and_then(|new| frame.body.record(new.at).ok());
+            let new = new.map(|new| new.tag_list()).unwrap_or_default();
+            let old = TagList::new(change.old_tags.as_deref().unwrap_or_default());
+            if old != new {
+                held.add_all(old, -1);
+                held.add_all(new, 1);
+            }
+        }
     }
 }
 

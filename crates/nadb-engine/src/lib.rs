@@ -18,6 +18,7 @@ mod namespaces;
 mod options;
 mod pending;
 mod plan;
+mod query;
 mod read;
 mod rebuild;
 mod repair;
@@ -29,6 +30,7 @@ mod slot;
 mod snapshot;
 mod stream;
 mod striped;
+mod tag_counts;
 mod times;
 mod verify;
 mod view;
@@ -41,6 +43,7 @@ pub use nadb_log::{
     ReadMode, RepairOutcome, RepairReport,
 };
 pub use options::{MEMTABLE_BYTES_MAX, MEMTABLE_BYTES_MIN, Options};
+pub use query::Query;
 pub use repair::repair;
 pub use report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 pub use scan::{Keys, Scan};

@@ -9,6 +9,7 @@ use nadb_core::{Error, NamespaceId, Result, Seq, guard};
 use nadb_index::Published;
 use parking_lot::{Mutex, RwLock};
 
+use crate::tag_counts::TagCounts;
 use crate::view::ViewsState;
 
 /// One namespace.
@@ -17,6 +18,7 @@ pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     pub(crate) name: String,
     pub(crate) keys: AtomicU64,
+    pub(crate) tag_counts: TagCounts,
     /// Writers hold it shared from looking the namespace up until their write is visible; a drop holds it alone.
     pub(crate) gate: RwLock<()>,
     /// The last number of the frame that made it; 0 until then.
@@ -31,6 +33,7 @@ impl Namespace {
             id,
             name: name.to_owned(),
             keys: AtomicU64::new(0),
+            tag_counts: TagCounts::default(),
             gate: RwLock::new(()),
             created: AtomicU64::new(0),
             dropped: AtomicU64::new(0),

@@ -1,9 +1,9 @@
 //! Planning a batch: each operation is checked against the key as it is, or as an earlier operation of the batch left it,
 //! and becomes a record of the frame.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use nadb_core::limits::{BATCH_BYTES_MAX, check_expiry, check_ttl, check_value_len};
 use nadb_core::{
     Action, Attrs, BlobId, Codec, Compression, Condition, Error, ErrorKind, ExpiryUpdate, KeyHash, Location,
@@ -46,10 +46,19 @@ pub(crate) struct Plan<'a> {
     now_ms: u64,
     done: SmallVec<[Done; 1]>,
     /// Keys that this batch has touched and their places in `changes.keys`; not kept for a single operation.
-    touched: HashMap<(NamespaceId, &'a [u8]), usize>,
+    touched: HashTable<Touched<'a>>,
     is_batch: bool,
     /// How many of the records are about keys.
     rows: u32,
+}
+
+/// A key that the batch has touched, and its place in the changes.
+#[derive(Debug)]
+struct Touched<'a> {
+    hash: KeyHash,
+    namespace: NamespaceId,
+    key: &'a [u8],
+    change: usize,
 }
 
 /// The parts of a key's current record that a new one may keep.
@@ -75,7 +84,7 @@ impl<'a> Plan<'a> {
             compression,
             now_ms,
             done: SmallVec::new(),
-            touched: HashMap::new(),
+            touched: HashTable::new(),
             is_batch,
             rows: 0,
         }
@@ -112,7 +121,9 @@ impl<'a> Plan<'a> {
     ) -> Result<()> {
         let key: &[u8] = &operation.key;
         let is_batch = self.is_batch;
-        let touched = is_batch.then(|| self.touched.get(&(namespace.id, key)).copied()).flatten();
+        let is_it = |touched: &Touched<'_>| touched.key == key && touched.namespace == namespace.id;
+        let touched =
+            is_batch.then(|| self.touched.find(hash.0, is_it).map(|touched| touched.change)).flatten();
         let (change, current) = match touched {
             Some(index) => (index, self.current_in_batch(index, &operation.action)?),
             None => {
@@ -121,11 +132,19 @@ impl<'a> Plan<'a> {
                     Some(found) => self.current_in_store(found, &operation.action)?,
                     None => None,
                 };
+                let old_tags = match &found {
+                    Some(found) if namespace.tag_counts.is_on() => {
+                        Some(found.buf.record()?.tag_list().as_bytes().into())
+                    }
+                    _ => None,
+                };
                 let old = found.map(|found| found.displaced);
-                self.changes.keys.push(KeyChange { hash, namespace: Arc::clone(namespace), old, new: None });
+                let change = KeyChange { hash, namespace: Arc::clone(namespace), old, old_tags, new: None };
+                self.changes.keys.push(change);
                 let index = self.changes.keys.len() - 1;
                 if self.is_batch {
-                    self.touched.insert((namespace.id, key), index);
+                    let touched = Touched { hash, namespace: namespace.id, key, change: index };
+                    self.touched.insert_unique(hash.0, touched, |touched| touched.hash.0);
                 }
                 (index, current)
             }

@@ -43,6 +43,21 @@ pub(crate) enum Content<'f> {
     InBlob(BlobReader),
 }
 
+/// A value, or the blob that has it: the table of slots need not be held while that is read.
+enum Kept {
+    Value(Value),
+    InBlob(BlobReader),
+}
+
+impl Kept {
+    fn value(self) -> Result<Value> {
+        match self {
+            Kept::Value(value) => Ok(value),
+            Kept::InBlob(blob) => Ok(Value::from(blob.read_all()?)),
+        }
+    }
+}
+
 impl Shared {
     /// The record at a place that the index names, verified; in memory of its own, or keeping its mapping.
     pub(crate) fn read(&self, at: Location) -> Result<RecordBuf> {
@@ -141,16 +156,46 @@ impl Shared {
         }
     }
 
-    pub(crate) fn value(&self, (at, stored): &Visible<'_>) -> Result<Value> {
+    pub(crate) fn value(&self, found: &Visible<'_>) -> Result<Value> {
+        self.keep(found)?.value()
+    }
+
+    fn keep(&self, (at, stored): &Visible<'_>) -> Result<Kept> {
         let bytes = match self.content(*at, &stored.record()?)? {
             Content::InRecord(bytes) => match stored {
                 Stored::Mapped(mapped) => mapped.slice(bytes),
                 Stored::Read(buf) => buf.slice(bytes),
             },
             Content::Decompressed(bytes) => bytes.into(),
-            Content::InBlob(blob) => blob.read_all()?.into(),
+            Content::InBlob(blob) => return Ok(Kept::InBlob(blob)),
         };
-        Ok(Value::from(bytes))
+        Ok(Kept::Value(Value::from(bytes)))
+    }
+
+    /// The value of the record that `find` finds.
+    pub(crate) fn get(
+        &self,
+        find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
+    ) -> Result<Option<Value>> {
+        let kept = {
+            let slots = self.keyspace.slot_table();
+            find(&slots)?.map(|found| self.keep(&found)).transpose()?
+        };
+        kept.map(Kept::value).transpose()
+    }
+
+    /// The record that `find` finds.
+    pub(crate) fn get_entry(
+        &self,
+        find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
+    ) -> Result<Option<Entry>> {
+        let (key, metadata, kept) = {
+            let slots = self.keyspace.slot_table();
+            let Some(found) = find(&slots)? else { return Ok(None) };
+            let record = found.1.record()?;
+            (record.key.to_vec(), self.metadata_of(found.0, &record)?, self.keep(&found)?)
+        };
+        Ok(Some(Entry::new(key, kept.value()?, metadata)))
     }
 
     /// Shows `read` the value of the record that `find` finds, where there is one, and says whether there was.

@@ -1,14 +1,14 @@
 //! Scans: the live records of a key range as of a view's moment, in key order, from either end. The rows of all segments are
 //! merged; a record is read when it is asked for, and for keys alone never.
 
-mod ahead;
+pub(crate) mod ahead;
 
 use std::ops::Bound;
 use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{Entry, Listing, NamespaceId, Result};
-use nadb_log::Direction;
+use nadb_log::{Direction, RowsCursor};
 
 use self::ahead::{Found, Rowed};
 use crate::engine::Shared;
@@ -16,7 +16,7 @@ use crate::keyspace::HasRecord;
 use crate::read::{Content, Visible};
 use crate::view::View;
 
-type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+pub(crate) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl Shared {
     /// The visible records of a range at the view's moment.
@@ -73,8 +73,8 @@ pub struct Scan {
     namespace: Option<NamespaceId>,
     /// What has not been given yet: each end moves in as its records are.
     range: KeyRange,
-    forward: Option<Rowed>,
-    backward: Option<Rowed>,
+    forward: Option<Rowed<RowsCursor>>,
+    backward: Option<Rowed<RowsCursor>>,
 }
 
 impl std::fmt::Debug for Scan {
@@ -96,7 +96,7 @@ impl Scan {
         };
         let rowed = match rowed {
             Some(rowed) => rowed,
-            None => rowed.insert(Rowed::new(&self.view, namespace, &self.range, direction)?),
+            None => rowed.insert(Rowed::all(&self.view, namespace, &self.range, direction)?),
         };
         let found = rowed.next(&self.view, namespace, &self.range, fetch)?;
         // The other end may have moved since the row was looked up.

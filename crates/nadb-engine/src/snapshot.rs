@@ -3,9 +3,10 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use nadb_core::{Entry, Metadata, Result, Value, ValueReader};
+use nadb_core::{Entry, Filter, Metadata, QueryRequest, Result, Value, ValueReader};
 
 use crate::engine::Shared;
+use crate::query::Query;
 use crate::scan::Scan;
 use crate::stream::Reader;
 use crate::view::View;
@@ -54,9 +55,7 @@ impl Snapshot {
     /// # Errors
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
-        let slots = self.shared.keyspace.slot_table();
-        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
-        found.map(|found| self.shared.value(&found)).transpose()
+        self.shared.get(|slots| self.shared.find_in_view(&self.view, slots, namespace, key))
     }
 
     /// Shows `read` the value that a key had, and says whether there was one; as [`Engine::get_with`](crate::Engine::get_with).
@@ -72,9 +71,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
-        let slots = self.shared.keyspace.slot_table();
-        let found = self.shared.find_in_view(&self.view, &slots, namespace, key)?;
-        found.map(|found| self.shared.entry(&found)).transpose()
+        self.shared.get_entry(|slots| self.shared.find_in_view(&self.view, slots, namespace, key))
     }
 
     /// The metadata that a key had.
@@ -127,6 +124,30 @@ impl Snapshot {
     /// As [`Snapshot::get`].
     pub fn scan(&self, namespace: &str, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<Scan> {
         self.shared.scan(&self.view, namespace, range)
+    }
+
+    /// The records that a request means, in its order.
+    ///
+    /// # Errors
+    /// As [`Engine::query`](crate::Engine::query).
+    pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Query> {
+        self.shared.query(&self.view, namespace, request)
+    }
+
+    /// How many records a filter means.
+    ///
+    /// # Errors
+    /// As [`Engine::query`](crate::Engine::query).
+    pub fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        self.shared.count(&self.view, namespace, filter)
+    }
+
+    /// The tags that begin with `prefix`, in order, with how many records have each.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
+        self.shared.tags_at(&self.view, namespace, prefix)
     }
 
     /// The names of the namespaces that there were, in order.

@@ -13,8 +13,9 @@ use crate::record::RecordError;
 pub struct TagList<'a>(&'a [u8]);
 
 impl<'a> TagList<'a> {
-    /// `bytes` may be any.
-    pub(crate) fn new(bytes: &'a [u8]) -> TagList<'a> {
+    /// The tags in `bytes`, which may be any: [`TagList::iter`] says where they are no list of tags.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> TagList<'a> {
         TagList(bytes)
     }
 
@@ -23,6 +24,12 @@ impl<'a> TagList<'a> {
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The list as it stands in the record.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// The tags in order, checked.

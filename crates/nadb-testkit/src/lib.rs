@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod kill;
 pub mod model;
 pub mod orphans;
+pub mod queries;
 pub mod script;
 pub mod streams;
 pub mod stress;

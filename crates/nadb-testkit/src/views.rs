@@ -12,6 +12,7 @@ use nadb_engine::{Engine, Scan, Snapshot};
 
 use crate::dice::Dice;
 use crate::model::{Model, Record};
+use crate::queries;
 use crate::script::NAMESPACES;
 use crate::workload::Trouble;
 
@@ -113,6 +114,8 @@ impl Held {
                 let range = random_range(random);
                 self.compare_range(name, range, || random.chance(50))?;
             }
+            let visible = queries::visible(self.state.records(name), self.now_ms);
+            queries::compare(&self.snapshot, name, &visible, random.next_u64())?;
         }
         let steps = random.below(4);
         self.go_on_scanning(steps)

@@ -15,6 +15,7 @@ use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
 
 use crate::model::{Model, Planned, Record, Records};
+use crate::queries;
 use crate::streams::{self, Readers, Stream};
 use crate::views::Views;
 
@@ -66,6 +67,8 @@ pub enum Step {
     Get(&'static str, Vec<u8>),
     /// Lists a namespace.
     Scan(&'static str),
+    /// Queries a namespace; the number chooses what is asked.
+    Query(&'static str, u64),
     /// Reads and checks every byte.
     Verify,
     /// Takes a snapshot; closing the store lets go of it.
@@ -334,6 +337,7 @@ impl Runner {
             Step::Stream(stream) => self.stream(stream),
             Step::Get(name, key) => self.get(name, key).map(|()| Promise::Nothing),
             Step::Scan(name) => self.scan(name).map(|()| Promise::Nothing),
+            Step::Query(name, seed) => self.query(name, *seed).map(|()| Promise::Nothing),
             Step::Verify => self.verify().map(|()| Promise::Nothing),
             Step::Snapshot => {
                 let (engine, now_ms) = (self.engine()?.clone(), self.now_ms());
@@ -514,6 +518,11 @@ impl Runner {
                 found.keys().map(|key| key.escape_ascii().to_string()).collect::<Vec<_>>(),
             ))),
         }
+    }
+
+    fn query(&self, name: &str, seed: u64) -> Result<(), Trouble> {
+        let expected = queries::visible(self.model.records(name), self.now_ms());
+        queries::compare(self.engine()?, name, &expected, seed)
     }
 
     fn read_namespace(&self, name: &str) -> Result<Records, Trouble> {

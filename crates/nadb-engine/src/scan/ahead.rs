@@ -4,11 +4,14 @@
 //! to fetch their records. Each step waits for memory once for all rows, and by the time that a record is read it is there.
 
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 use nadb_core::{Location, NamespaceId, Ordinal, Result};
-use nadb_log::{Direction, Merge, RowPlace, Rows, RowsCursor};
+use nadb_log::{Direction, Merge, RowCursor, RowMeta, RowPlace, Rows, RowsCursor};
 
 use super::{KeyRange, Side, side};
+use crate::keyspace::missing;
+use crate::slot::Slot;
 use crate::view::View;
 
 /// Rows that are looked up at once, at most. Few at first, for many a scan ends after a few rows.
@@ -16,10 +19,11 @@ const AHEAD_MAX: usize = 64;
 
 /// Where a record stands that the view shows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Which of the view's slots has it.
-    pub(super) slot: usize,
-    pub(super) at: Location,
+    pub(crate) slot: usize,
+    pub(crate) ordinal: Ordinal,
+    pub(crate) at: Location,
 }
 
 /// A row whose record's place may have to be found.
@@ -34,11 +38,11 @@ struct Candidate {
     place: Option<RowPlace>,
 }
 
-/// A merge of all segments' rows; each source is known by its place in the view's list.
-pub(super) struct Rowed {
+/// A merge of all segments' rows, or of those that `C` selects of them; each source is known by its place in the view's list.
+pub(crate) struct Rowed<C> {
     direction: Direction,
     rows: Vec<Rows>,
-    merge: Merge<RowsCursor, usize>,
+    merge: Merge<C, usize>,
     /// How many are looked up at a time.
     depth: usize,
     candidates: Vec<Candidate>,
@@ -51,29 +55,47 @@ pub(super) struct Rowed {
     end: Option<Result<()>>,
 }
 
-impl Rowed {
-    /// Begins at the end of the range that `direction` comes from.
-    pub(super) fn new(
+impl Rowed<RowsCursor> {
+    /// All rows of a range, from the end of it that `direction` comes from.
+    pub(super) fn all(
         view: &View,
         namespace: NamespaceId,
         range: &KeyRange,
         direction: Direction,
-    ) -> Result<Rowed> {
-        let rows: Vec<Rows> = view.slots.iter().map(|slot| slot.rows()).collect();
+    ) -> Result<Rowed<RowsCursor>> {
         let (namespace, key) = start(namespace, range, direction);
+        Rowed::new(view, direction, |rows, _| rows.cursors(namespace, &key, direction))
+    }
+}
+
+impl<C: RowCursor> Rowed<C> {
+    /// The rows that the cursors have which `begin` makes of each slot's rows.
+    pub(crate) fn new(
+        view: &View,
+        direction: Direction,
+        begin: impl Fn(&Rows, &Arc<Slot>) -> Result<Vec<C>>,
+    ) -> Result<Rowed<C>> {
+        let rows: Vec<Rows> = view.slots.iter().map(|slot| slot.rows()).collect();
         let mut sources = Vec::new();
-        for (at, rows) in rows.iter().enumerate() {
-            let cursors = rows.cursors(namespace, &key, direction)?;
-            sources.extend(cursors.into_iter().map(|cursor| (cursor, at)));
+        for (at, (rows, slot)) in rows.iter().zip(view.slots.iter()).enumerate() {
+            sources.extend(begin(rows, slot)?.into_iter().map(|cursor| (cursor, at)));
         }
         let merge = Merge::new(sources, direction);
         let (candidates, found, keys) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Rowed { direction, rows, merge, depth: 1, candidates, found, keys, next: 0, end: None })
     }
 
+    /// What is known of a row that was given.
+    pub(crate) fn meta(&self, found: Found) -> Result<RowMeta> {
+        match self.rows.get(found.slot) {
+            Some(rows) => rows.meta(found.ordinal),
+            None => Err(missing(found.at)),
+        }
+    }
+
     /// The next row that the view shows, with its key, and goes on behind it; `None` at the end of the range. Their records are
     /// going to be read if `fetch` says so.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         view: &View,
         namespace: NamespaceId,
@@ -146,12 +168,12 @@ impl Rowed {
             };
             let at = Location { segment: slot.segment.id(), offset: place.offset, len: place.len };
             if place.expires_ms.is_none_or(|expires_ms| expires_ms > view.now_ms) {
-                self.found.push((key_start..key_end, Found { slot: number, at }));
+                self.found.push((key_start..key_end, Found { slot: number, ordinal, at }));
             }
             key_start = key_end;
         }
         if fetch {
-            for (_, Found { slot, at }) in &self.found {
+            for (_, Found { slot, at, .. }) in &self.found {
                 if let Some(slot) = view.slots.get(*slot) {
                     slot.segment.prefetch(*at);
                 }
@@ -161,7 +183,11 @@ impl Rowed {
 }
 
 /// Where a merge begins: at the first key at or behind this, or before it where it goes backward.
-fn start(namespace: NamespaceId, (from, to): &KeyRange, direction: Direction) -> (NamespaceId, Vec<u8>) {
+pub(crate) fn start(
+    namespace: NamespaceId,
+    (from, to): &KeyRange,
+    direction: Direction,
+) -> (NamespaceId, Vec<u8>) {
     // The key behind all that are at most `key`.
     let behind = |key: &[u8]| [key, &[0]].concat();
     match (direction, from, to) {
