@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, repair, set, stats,
-    verify,
+    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, query, repair, set,
+    stats, tags, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -68,6 +68,8 @@ enum Command {
     Get(get::Get),
     Delete(delete::Delete),
     List(list::List),
+    Query(query::Query),
+    Tags(tags::Tags),
     Namespaces(namespaces::Namespaces),
     DropNamespace(drop_namespace::DropNamespace),
     Import(import::Import),
@@ -96,6 +98,8 @@ impl Cli {
             Command::Get(command) => command.run(&context),
             Command::Delete(command) => command.run(&context),
             Command::List(command) => command.run(&context),
+            Command::Query(command) => command.run(&context),
+            Command::Tags(command) => command.run(&context),
             Command::Namespaces(command) => command.run(&context),
             Command::DropNamespace(command) => command.run(&context),
             Command::Import(command) => command.run(&context),

@@ -43,6 +43,15 @@ pub(crate) fn metadata_text(key: &[u8], metadata: &Metadata) -> String {
         .to_table()
 }
 
+/// The metadata of a record as columns behind its key, each with a tab before it: version, size, created, updated, expires, tags.
+pub(crate) fn metadata_columns(metadata: &Metadata) -> String {
+    let tags: Vec<String> = metadata.tags.iter().map(|tag| escape(tag.as_bytes())).collect();
+    let expires = metadata.expires_ms.map_or("never".to_owned(), utc);
+    let tags = if tags.is_empty() { "-".to_owned() } else { tags.join(",") };
+    let (created, updated) = (utc(metadata.created_ms), utc(metadata.updated_ms));
+    format!("\t{}\t{}\t{created}\t{updated}\t{expires}\t{tags}", metadata.version, metadata.size)
+}
+
 /// A size with a unit of 1024.
 #[expect(clippy::cast_precision_loss, reason = "three digits for people to read")]
 pub(crate) fn size(bytes: u64) -> String {

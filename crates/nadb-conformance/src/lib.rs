@@ -59,6 +59,7 @@ mod listings;
 mod merges;
 mod namespaces;
 mod overwrites;
+mod queries;
 mod report;
 mod shown;
 mod snapshots;
@@ -237,6 +238,23 @@ macro_rules! __checks {
                 a_listing_is_of_its_own_namespace
                 many_records_come_both_ways
                 later_writes_do_not_change_a_listing_or_hardly
+            }
+            queries {
+                every_filter_term_means_what_it_says
+                filter_terms_nest_as_they_say
+                orders_are_exact_also_among_equals
+                offsets_and_limits_cut_what_was_ordered
+                pages_go_on_by_position_across_writes
+                what_was_deleted_or_has_expired_never_matches
+                an_overwrite_replaces_what_queries_find
+                tags_are_counted_in_order
+                a_query_is_of_its_own_namespace
+                filters_beyond_a_limit_are_refused
+                queries_of_a_snapshot_keep_its_moment
+                later_writes_do_not_change_a_query_or_hardly
+                many_matches_come_in_every_order
+                queries_end_with_their_store
+                queries_answer_the_same_after_opening_again
             }
             snapshots {
                 a_snapshot_shows_its_moment_by_every_read

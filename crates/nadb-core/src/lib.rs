@@ -35,7 +35,7 @@ pub use ids::{BlobId, KeyHash, Location, NamespaceId, Ordinal, Rank, SegmentId, 
 pub use listing::{Listing, ScanRequest};
 pub use merge::{Add, Append, Max, MergeKind, MergeOperator, Min, parse_counter};
 pub use meta::{Attrs, Entry, Metadata, Tags};
-pub use query::{Filter, Matches, Order, Position, QueryRequest, SortField, Span};
+pub use query::{Cursor, Filter, Matches, Order, Position, QueryRequest, SortField, Span};
 pub use report::{
     NamespaceInfo, OnOpen, OpenPhase, OpenProgress, PurgeReport, RecoveryReport, SegmentInfo, SegmentState,
     Stats, VerifyReport,

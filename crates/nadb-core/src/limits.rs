@@ -28,6 +28,8 @@ pub const BLOB_BYTES_MAX: u64 = (4 << 30) - (1 << 20);
 pub const FILTER_DEPTH_MAX: usize = 64;
 /// Terms of one filter, at most.
 pub const FILTER_TERMS_MAX: usize = 1024;
+/// Bytes of a filter that is written as text, at most.
+pub const QUERY_TEXT_BYTES_MAX: usize = 64 << 10;
 /// Encoded bytes of one batch, at most.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
 /// The last millisecond of year 9999 in Unix time: the latest expiry.

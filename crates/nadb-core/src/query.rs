@@ -6,6 +6,8 @@
 //! than that.
 
 mod by_scan;
+mod cursor;
+mod text;
 
 use std::ops::{Bound, RangeBounds};
 
@@ -13,6 +15,7 @@ use crate::limits::{FILTER_DEPTH_MAX, FILTER_TERMS_MAX, check_tag};
 use crate::{Entry, Error, Metadata, Result};
 
 pub use by_scan::{by_scan, count_by_scan, tags_by_scan};
+pub use cursor::Cursor;
 
 /// A range of numbers, both ends included. Nothing is in it where it ends before it begins.
 ///

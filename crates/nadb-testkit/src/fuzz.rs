@@ -6,6 +6,7 @@
 mod blob;
 mod checkpoint;
 mod footer;
+mod query;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use nadb_vfs::{Fs, MemFs};
 pub use blob::blob_decode;
 pub use checkpoint::checkpoint_decode;
 pub use footer::footer_decode;
+pub use query::query_parse;
 
 const DIR: &str = "db";
 /// Bytes in front of what a record's checksum covers.
@@ -388,6 +390,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = of("footer_decode", footer::seeds());
     seeds.extend(of("checkpoint_decode", checkpoint::seeds()));
     seeds.extend(of("blob_decode", blob::seeds()));
+    seeds.extend(of("query_parse", query::seeds()));
     for (name, start) in [("closed", 1), ("killed", 2)] {
         let fs = MemFs::default();
         begin(&fs, start).expect("the first store is whole");

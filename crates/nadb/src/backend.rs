@@ -16,6 +16,6 @@
 
 pub use nadb_core::{
     Action, Backend, BackendSnapshot, BatchAtomicity, Capabilities, ClockSource, Condition, ExpiryUpdate,
-    Feature, Listing, Merge, MergeKind, Operation, Put, ScanConsistency, ScanRequest, TagsUpdate,
-    ValueReader, ValueWriter, WriteBatch, WriteOptions,
+    Feature, Listing, Matches, Merge, MergeKind, Operation, Order, Position, Put, QueryRequest,
+    ScanConsistency, ScanRequest, TagsUpdate, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };

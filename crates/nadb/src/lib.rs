@@ -37,6 +37,7 @@ pub mod limits;
 pub mod merge;
 mod namespace;
 mod put;
+mod query;
 mod range;
 mod remove;
 mod repair;
@@ -48,9 +49,9 @@ mod typed;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
-    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo,
-    OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo, SegmentState, Stats,
-    Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
+    Attrs, Compression, Cursor, Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata,
+    NamespaceInfo, OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo,
+    SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
@@ -62,6 +63,7 @@ pub use builder::StoreBuilder;
 pub use iter::{Iter, Keys};
 pub use namespace::Namespace;
 pub use put::PutBuilder;
+pub use query::{Moment, Page, Query, QueryEntries, QueryKeys, TagCount, TimeRange};
 pub use range::KeyRange;
 pub use remove::RemoveBuilder;
 pub use repair::{plan_repair, repair};

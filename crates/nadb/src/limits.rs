@@ -14,6 +14,7 @@
 
 pub use nadb_core::limits::{
     ATTRS_BYTES_MAX, ATTRS_MAX, BATCH_BYTES_MAX, BLOB_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, EXPIRY_MS_MAX,
-    KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX, check_content_type,
-    check_expiry, check_key, check_namespace, check_tag, check_ttl, check_value_len, check_value_len_max,
+    FILTER_DEPTH_MAX, FILTER_TERMS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, QUERY_TEXT_BYTES_MAX,
+    TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX, check_content_type, check_expiry, check_key, check_namespace,
+    check_tag, check_ttl, check_value_len, check_value_len_max,
 };

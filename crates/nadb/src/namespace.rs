@@ -27,8 +27,8 @@ use crate::{Iter, KeyRange, PutBuilder, RemoveBuilder, ValueReader, ValueWriter}
 /// ```
 #[derive(Clone)]
 pub struct Namespace {
-    backend: Arc<dyn Backend>,
-    name: Arc<str>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) name: Arc<str>,
 }
 
 impl Namespace {

@@ -38,7 +38,7 @@ use crate::{Iter, KeyRange, ValueReader};
 #[derive(Clone)]
 pub struct Snapshot {
     // Dropped first: a store that closes with its last handle has no open views then.
-    at: Arc<dyn BackendSnapshot>,
+    pub(crate) at: Arc<dyn BackendSnapshot>,
     /// Keeps the store open.
     backend: Arc<dyn Backend>,
 }
@@ -131,8 +131,8 @@ impl fmt::Debug for Snapshot {
 /// ```
 #[derive(Clone)]
 pub struct SnapshotNamespace {
-    snapshot: Snapshot,
-    name: Arc<str>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) name: Arc<str>,
 }
 
 impl SnapshotNamespace {

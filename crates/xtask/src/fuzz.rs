@@ -8,7 +8,8 @@ use crate::process::{self, Failure, Outcome, cargo};
 use crate::tools;
 
 /// The targets, in order of cost.
-pub(crate) const TARGETS: [&str; 6] = [
+pub(crate) const TARGETS: [&str; 7] = [
+    "query_parse",
     "blob_decode",
     "manifest_decode",
     "footer_decode",

@@ -30,6 +30,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "Stored bytes that claim 4 GiB are believed and allocated for.",
     },
     Mutant {
+        guard: "cursor.query_agrees",
+        package: "nadb-core",
+        test: "a_cursor_from_elsewhere_is_refused",
+        without: "A cursor of another query, order or namespace goes on at a place that means nothing there.",
+    },
+    Mutant {
+        guard: "cursor.checksum_agrees",
+        package: "nadb-core",
+        test: "every_changed_or_cut_cursor_is_refused",
+        without: "A cursor that was cut or changed goes on at another place.",
+    },
+    Mutant {
         guard: "frame.mix_binds_place",
         package: "nadb-log",
         test: "a_frame_moved_to_another_place_or_file_is_refused",

@@ -6,6 +6,7 @@ mod batches;
 mod killed;
 mod large;
 mod output;
+mod queries;
 mod records;
 mod repair;
 mod reports;

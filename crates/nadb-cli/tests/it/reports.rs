@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "set",
     "incr",
     "batch",
     "get",
     "delete",
     "list",
+    "query",
+    "tags",
     "namespaces",
     "drop-namespace",
     "import",

@@ -6,6 +6,7 @@ mod map_backend;
 mod noticed;
 mod server_like;
 mod wrong;
+mod wrong_queries;
 mod wrong_shown;
 mod wrong_snapshots;
 mod wrong_streams;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{wrong, wrong_shown, wrong_snapshots, wrong_streams};
+use crate::{wrong, wrong_queries, wrong_shown, wrong_snapshots, wrong_streams};
 
 /// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
@@ -242,6 +242,48 @@ faults! {
     panics_leave_the_store_locked: StaysLockedAfterAPanic => a_panic_of_who_is_shown_a_value_does_no_harm;
     the_store_is_locked_while_a_value_is_shown: LocksTheStore => who_is_shown_a_value_may_call_the_store;
     values_are_shown_twice: ShowsTwice => get_with_shows_what_get_gives;
+}
+
+faults! {
+    wrong_queries:
+    and_is_or: AndIsOr => filter_terms_nest_as_they_say;
+    any_filter_is_taken: AnyFilterIsTaken => filters_beyond_a_limit_are_refused;
+    closing_is_forgotten_by_queries: ClosingIsForgotten => queries_end_with_their_store;
+    contains_is_prefix: ContainsIsPrefix => every_filter_term_means_what_it_says;
+    counts_stop_at_fifty: CountsStopAtFifty => many_matches_come_in_every_order;
+    created_is_updated_in_filters: CreatedIsUpdated => every_filter_term_means_what_it_says;
+    descending_keeps_equals_ascending: DescendingKeepsEqualsAscending => orders_are_exact_also_among_equals;
+    empty_and_is_nothing: EmptyAndIsNothing => filter_terms_nest_as_they_say;
+    empty_or_is_everything: EmptyOrIsEverything => filter_terms_nest_as_they_say;
+    entries_of_queries_have_no_value: EntriesHaveNoValue => every_filter_term_means_what_it_says;
+    expired_are_counted: ExpiredAreCounted => what_was_deleted_or_has_expired_never_matches;
+    expired_are_matched: ExpiredAreMatched => what_was_deleted_or_has_expired_never_matches;
+    expired_have_tags: ExpiredHaveTags => what_was_deleted_or_has_expired_never_matches;
+    keys_of_queries_count_not_as_given: KeysCountNotAsGiven => orders_are_exact_also_among_equals;
+    last_position_is_missing: LastPositionIsMissing => pages_go_on_by_position_across_writes;
+    limit_counts_from_the_start: LimitCountsFromTheStart => offsets_and_limits_cut_what_was_ordered;
+    matches_read_late: MatchesReadLate => later_writes_do_not_change_a_query_or_hardly;
+    matches_stop_at_fifty: MatchesStopAtFifty => many_matches_come_in_every_order;
+    namespaces_are_mixed_in_queries: NamespacesAreMixed => a_query_is_of_its_own_namespace;
+    no_expiry_is_infinity: NoExpiryIsInfinity => every_filter_term_means_what_it_says;
+    not_is_forgotten_inside: NotIsForgottenInside => filter_terms_nest_as_they_say;
+    offset_is_ignored: OffsetIsIgnored => offsets_and_limits_cut_what_was_ordered;
+    order_is_ignored: OrderIsIgnored => orders_are_exact_also_among_equals;
+    place_is_included: PlaceIsIncluded => pages_go_on_by_position_across_writes;
+    place_is_of_the_key_alone: PlaceIsOfTheKeyAlone => pages_go_on_by_position_across_writes;
+    place_must_exist: PlaceMustExist => pages_go_on_by_position_across_writes;
+    prefix_is_contained: PrefixIsContained => every_filter_term_means_what_it_says;
+    size_ends_early: SizeEndsEarly => every_filter_term_means_what_it_says;
+    queries_of_snapshots_are_of_now: SnapshotsAreOfNow => queries_of_a_snapshot_keep_its_moment;
+    snapshots_count_now: SnapshotsCountNow => queries_of_a_snapshot_keep_its_moment;
+    snapshots_have_tags_of_now: SnapshotsHaveTagsOfNow => queries_of_a_snapshot_keep_its_moment;
+    tag_prefix_is_ignored: TagPrefixIsIgnored => tags_are_counted_in_order;
+    tags_are_case_blind: TagsAreCaseBlind => every_filter_term_means_what_it_says;
+    tags_are_for_ever: TagsAreForEver => an_overwrite_replaces_what_queries_find;
+    tags_are_unsorted: TagsAreUnsorted => tags_are_counted_in_order;
+    tags_begin_alike: TagsBeginAlike => every_filter_term_means_what_it_says;
+    tags_have_one_more: TagsHaveOneMore => tags_are_counted_in_order;
+    updated_is_created: UpdatedIsCreated => every_filter_term_means_what_it_says;
 }
 
 #[test]

@@ -50,6 +50,11 @@ fn the_corpus_of_open_directory_holds() {
     replay("open_directory", fuzz::open_directory);
 }
 
+#[test]
+fn the_corpus_of_query_parse_holds() {
+    replay("query_parse", fuzz::query_parse);
+}
+
 /// With UPDATE=1 it writes them.
 #[test]
 fn the_corpora_begin_with_the_seeds() {
@@ -78,6 +83,7 @@ fn neighbours_of_the_seeds_hold() {
             "footer_decode" => fuzz::footer_decode,
             "frame_decode" => fuzz::frame_decode,
             "manifest_decode" => fuzz::manifest_decode,
+            "query_parse" => fuzz::query_parse,
             _ => fuzz::open_directory,
         };
         // Those that open a store, or sum whole blocks, take longer.

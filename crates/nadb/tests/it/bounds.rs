@@ -1,7 +1,8 @@
 //! What may cross threads, checked by the compiler.
 
 use nadb::{
-    Batch, Entry, Error, Iter, Keys, Namespace, Snapshot, SnapshotNamespace, Store, StoreBuilder, Value,
+    Batch, Cursor, Entry, Error, Filter, Iter, Keys, Namespace, Page, Query, QueryEntries, QueryKeys,
+    Snapshot, SnapshotNamespace, Store, StoreBuilder, TagCount, Value,
 };
 
 #[test]
@@ -14,6 +15,13 @@ fn handles_are_shared_and_cloned_and_iterators_sent() {
     handle::<SnapshotNamespace>();
     handle::<Value>();
     handle::<Entry>();
+    handle::<Query>();
+    handle::<Filter>();
+    handle::<Cursor>();
+    handle::<Page>();
+    handle::<TagCount>();
+    sent::<QueryEntries>();
+    sent::<QueryKeys>();
     sent::<Iter>();
     sent::<Keys>();
     sent::<Batch>();

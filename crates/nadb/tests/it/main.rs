@@ -9,6 +9,7 @@ mod conditions;
 mod json;
 mod limits;
 mod lives;
+mod queries;
 mod scans;
 mod snapshots;
 mod streams;
