@@ -64,6 +64,10 @@ impl Backend for Engine {
         Engine::namespaces(self)
     }
 
+    fn now_ms(&self) -> Result<u64> {
+        Engine::now_ms(self)
+    }
+
     fn drop_namespace(&self, name: &str) -> Result<bool> {
         Engine::drop_namespace(self, name)
     }

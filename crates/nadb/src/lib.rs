@@ -33,6 +33,7 @@ mod builder;
 mod iter;
 #[cfg(feature = "json")]
 mod json;
+mod lifetime;
 pub mod limits;
 pub mod merge;
 mod namespace;
@@ -49,8 +50,8 @@ mod typed;
 pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo,
-    OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo, SegmentState, Stats,
-    Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
+    OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport, Result, SegmentInfo,
+    SegmentState, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
@@ -60,6 +61,7 @@ pub use nadb_engine::{
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;
 pub use iter::{Iter, Keys};
+pub use lifetime::Ttl;
 pub use namespace::Namespace;
 pub use put::PutBuilder;
 pub use range::KeyRange;

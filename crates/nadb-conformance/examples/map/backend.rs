@@ -223,6 +223,11 @@ impl Backend for MapBackend {
         Ok(state.namespaces.iter().map(info).collect())
     }
 
+    fn now_ms(&self) -> Result<u64> {
+        drop(self.open_state()?);
+        Ok(self.clock.now_ms())
+    }
+
     fn drop_namespace(&self, name: &str) -> Result<bool> {
         check_namespace(name)?;
         Ok(self.open_state()?.namespaces.remove(name).is_some())
