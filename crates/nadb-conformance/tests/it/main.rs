@@ -35,7 +35,6 @@ flush
 segments
 verify
 recovery
-expire
 purge
 durability class Buffered
 durability class Flushed
