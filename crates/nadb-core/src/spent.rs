@@ -46,6 +46,7 @@ impl Phase {
 /// watch.lap(Phase::Append);
 /// assert_eq!(watch.spent(Phase::Encode).as_millis(), 3);
 /// assert_eq!(watch.spent(Phase::Append).as_millis(), 2);
+/// assert_eq!(watch.total().as_millis(), 5);
 /// assert!(!Stopwatch::off().is_on());
 /// ```
 #[derive(Debug)]
@@ -98,6 +99,12 @@ impl<'c> Stopwatch<'c> {
     #[must_use]
     pub fn spent(&self, phase: Phase) -> Duration {
         Duration::from_nanos(self.spent.get(phase as usize).copied().unwrap_or_default())
+    }
+
+    /// What was spent in all phases so far.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.spent.iter().fold(0, |sum, spent| sum.saturating_add(*spent)))
     }
 }
 

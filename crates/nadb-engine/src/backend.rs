@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
-    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo,
-    Operation, Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value,
-    ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
+    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
+    NamespaceInfo, Operation, Outcome, QueryRequest, RecoveryReport, Result, ScanConsistency, ScanRequest,
+    SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
@@ -60,6 +60,14 @@ impl Backend for Engine {
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
         Ok(Box::new(Engine::scan(self, namespace, request.into_bounds())?))
+    }
+
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        Engine::query(self, namespace, request)
+    }
+
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        Engine::count(self, namespace, filter)
     }
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {

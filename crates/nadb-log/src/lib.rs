@@ -35,6 +35,7 @@ mod segment;
 mod spare;
 mod sync;
 mod table;
+mod trace;
 mod window;
 
 use nadb_core::{Error, ErrorKind};
