@@ -35,6 +35,8 @@ mod iter;
 mod json;
 pub mod limits;
 pub mod merge;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod namespace;
 mod put;
 mod range;
@@ -48,9 +50,9 @@ mod typed;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
-    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo,
-    OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo, SegmentState, Stats,
-    Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
+    Attrs, Compression, Durability, Entry, Error, ErrorKind, MergeOperator, Metadata, NamespaceInfo, OpStats,
+    OpTimes, OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo, SegmentState,
+    Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
@@ -73,3 +75,8 @@ pub use stream::{ValueReader, ValueWriter};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples of docs/metrics.md, run as tests.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../../../docs/metrics.md")]
+struct MetricsDocument;
