@@ -159,7 +159,7 @@ pub struct OpTimes {
 pub struct OpStats {
     /// Reads of single keys, found or not: finding and verifying the record. Decompression and handing over are not in the times.
     pub get: OpTimes,
-    /// Puts of one key, each in a write of its own.
+    /// Puts of one key, each in a write of its own. Of a value that was streamed, the time is that of its commit.
     pub set: OpTimes,
     /// Deletes of one key, each in a write of its own.
     pub delete: OpTimes,

@@ -14,7 +14,7 @@ pub enum Phase {
     Encode,
     /// Of a write: waiting for others, for their locks, for memory, and for a segment.
     Wait,
-    /// Of a write: copying the frame to its place, or calling the operating system.
+    /// Of a write: copying the frame to its place, or calling the operating system; writing values to files of their own.
     Append,
     /// Of a write: making it visible. Of a read: finding the record's place.
     Index,
@@ -140,7 +140,8 @@ pub struct WriteTime {
     pub encode: Duration,
     /// Waiting for others: for the same keys, for locks, for sealing and memory, for a new segment.
     pub wait: Duration,
-    /// Copying frames to their place in memory, or handing them to the operating system by a call.
+    /// Copying frames to their place in memory, or handing them to the operating system by a call; writing large values to files of
+    /// their own, and syncing those.
     pub append: Duration,
     /// Making frames visible: index, live bits, memtable.
     pub index: Duration,

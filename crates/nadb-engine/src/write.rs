@@ -75,19 +75,23 @@ impl Shared {
     ) -> Result<Vec<Outcome>> {
         capabilities().check_write(batch, &WriteOptions::default().with_durability(durability))?;
         self.check_open_to_read()?;
+        let mut watch = self.times.watch_write(&*self.options.clock);
         let blobs = self.blobs.write_large(batch)?;
-        self.write_with(batch, blobs, durability)
+        if !blobs.is_empty() {
+            watch.lap(Phase::Append);
+        }
+        self.write_with(batch, blobs, durability, watch)
     }
 
-    /// Writes a batch that was checked, and some of whose values are in blobs already.
+    /// Writes a batch that was checked, and some of whose values are in blobs already. `watch` has run since the write began.
     pub(crate) fn write_with(
         self: &Arc<Self>,
         batch: &WriteBatch<'_>,
         mut blobs: NewBlobs<'_>,
         durability: Option<Durability>,
+        mut watch: Stopwatch<'_>,
     ) -> Result<Vec<Outcome>> {
         let durability = durability.unwrap_or(self.options.durability);
-        let mut watch = self.times.watch_write(&*self.options.clock);
         let _open = self.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());

@@ -125,7 +125,6 @@ fn float(value: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};

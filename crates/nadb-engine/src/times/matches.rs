@@ -16,25 +16,24 @@ impl Shared {
         self: &Arc<Self>,
         begin: impl FnOnce() -> Result<Box<dyn Matches>>,
     ) -> Result<Box<dyn Matches>> {
-        self.times.tallies.add([(Tally::Done(Op::Query), 1)]);
-        if !self.times.is_due(&QUERIES_LEFT, SAMPLE_QUERIES_EVERY) {
-            return begin();
-        }
-        let begun = self.options.clock.monotonic();
+        let is_timed = self.times.is_due(&QUERIES_LEFT, SAMPLE_QUERIES_EVERY);
+        let begun = is_timed.then(|| self.options.clock.monotonic());
         let matches = begin()?;
+        self.times.tallies.add([(Tally::Done(Op::Query), 1)]);
+        let Some(begun) = begun else { return Ok(matches) };
         let spent = self.options.clock.monotonic().saturating_sub(begun);
         Ok(Box::new(Timed { shared: Arc::clone(self), matches, spent }))
     }
 
     /// Counts by `count`, which is timed, if it is to be.
     pub(crate) fn timed_count(&self, count: impl FnOnce() -> Result<u64>) -> Result<u64> {
-        self.times.tallies.add([(Tally::Done(Op::Query), 1)]);
-        if !self.times.is_due(&QUERIES_LEFT, SAMPLE_QUERIES_EVERY) {
-            return count();
-        }
-        let begun = self.options.clock.monotonic();
+        let is_timed = self.times.is_due(&QUERIES_LEFT, SAMPLE_QUERIES_EVERY);
+        let begun = is_timed.then(|| self.options.clock.monotonic());
         let counted = count()?;
-        self.times.add(Op::Query, self.options.clock.monotonic().saturating_sub(begun));
+        self.times.tallies.add([(Tally::Done(Op::Query), 1)]);
+        if let Some(begun) = begun {
+            self.times.add(Op::Query, self.options.clock.monotonic().saturating_sub(begun));
+        }
         Ok(counted)
     }
 }

@@ -1,7 +1,7 @@
 //! What a subscriber is told, and that it is told nothing that users have written.
 
 use std::fmt::{Debug, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,9 +85,8 @@ fn live() {
     engine.write(&[put(50), put(51)], None).unwrap();
     let disk = disk.power_cut(CrashMode::KeepAll, 1);
     drop(engine);
-    let last =
-        disk.files().into_iter().filter(|(path, len)| path.to_string_lossy().ends_with(".seg") && *len > 200);
-    let (path, len) = last.last().unwrap();
+    let is_segment = |(path, len): &(PathBuf, u64)| path.to_string_lossy().ends_with(".seg") && *len > 200;
+    let (path, len) = disk.files().into_iter().rfind(is_segment).unwrap();
     disk.truncate_file(&path, len - 1).unwrap();
     let engine = open(&disk);
     engine.write(&[put(1)], None).unwrap();
