@@ -1,5 +1,7 @@
 //! Records, moments and sizes as people and programs read them.
 
+use std::time::Duration;
+
 use nadb::Metadata;
 use serde_json::{Map, Value};
 
@@ -62,6 +64,16 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// A time in the largest unit that leaves a number above one.
+pub(crate) fn time(time: Duration) -> String {
+    let nanos = time.as_nanos();
+    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("\u{b5}s", 1_000)];
+    match units.iter().find(|(_, unit)| nanos >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", nanos / unit, nanos % unit * 10 / unit),
+        None => format!("{nanos} ns"),
+    }
+}
+
 /// `one` thing, or several `many`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -96,6 +108,15 @@ mod tests {
         assert_eq!(utc(1_709_164_800_000), "2024-02-29T00:00:00.000Z");
         assert_eq!(utc(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
         assert_eq!(utc(nadb::limits::EXPIRY_MS_MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn times_have_units() {
+        let shown = |nanos| time(Duration::from_nanos(nanos));
+        assert_eq!(
+            [0, 999, 1_000, 1_960, 12_300_000, 61_000_000_000].map(shown),
+            ["0 ns", "999 ns", "1.0 \u{b5}s", "1.9 \u{b5}s", "12.3 ms", "61.0 s"]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::TimeSpent;
+use crate::{OpStats, TimeSpent};
 
 /// A namespace and how many keys it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Bytes of live records.
     pub live_bytes: u64,
+    /// Bytes of the footers of sealed segments.
+    pub footer_bytes: u64,
     /// Records of every kind, live and dead.
     pub records: u64,
     /// Bytes acknowledged in memory that the operating system does not have yet.
@@ -161,13 +163,23 @@ pub struct Stats {
     pub pinned_bytes: u64,
     /// RAM of where those records stand, in bytes.
     pub versions_bytes: u64,
-    /// Write batches (single writes included) since the store was opened.
+    /// Counts and times by operation, since the store was opened.
+    pub ops: OpStats,
+    /// Write batches (single writes included) that were done since the store was opened.
     pub batches: u64,
     /// Operations in them.
     pub operations: u64,
     /// Reads of single keys.
     pub gets: u64,
-    /// Bytes handed to the log's files.
+    /// Scans that were begun.
+    pub scans: u64,
+    /// Operations that took longer than the option `slow_above`; zero without it.
+    pub slow_operations: u64,
+    /// Bytes of the values that were written into the log since the store was opened, as they were given.
+    pub value_bytes: u64,
+    /// Bytes of the same values as they are stored: compressed where that saves enough.
+    pub value_stored_bytes: u64,
+    /// Bytes handed to the log's files, footers included.
     pub written_bytes: u64,
     /// Calls that handed them over; below `batches` where writers shared one.
     pub appends: u64,
@@ -180,6 +192,59 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Bytes of the keys and values that users have written since the store was opened.
+    #[must_use]
+    pub fn user_bytes(&self) -> u64 {
+        let OpStats { set, delete, merge, expire, batch, .. } = &self.ops;
+        [set, delete, merge, expire, batch].map(|times| times.bytes).iter().sum()
+    }
+
+    /// How many times smaller values became by compression: of those written into the log since the store was opened, bytes as
+    /// they were given by bytes as they are stored. `None` where there were none.
+    ///
+    /// ```
+    /// use nadb_core::Stats;
+    /// let mut stats = Stats::default();
+    /// assert_eq!(stats.compression_ratio(), None);
+    /// (stats.value_bytes, stats.value_stored_bytes) = (3_000, 1_000);
+    /// assert_eq!(stats.compression_ratio(), Some(3.0));
+    /// ```
+    #[must_use]
+    pub fn compression_ratio(&self) -> Option<f64> {
+        ratio(self.value_bytes, self.value_stored_bytes)
+    }
+
+    /// Bytes handed to the log's files by bytes that users have written, both since the store was opened: what headers, metadata
+    /// and footers add, and compression saves. `None` before the first write. Values in files of their own are written
+    /// there once, and count among what users have written alone.
+    ///
+    /// ```
+    /// use nadb_core::Stats;
+    /// let mut stats = Stats::default();
+    /// assert_eq!(stats.write_amplification(), None);
+    /// (stats.ops.set.bytes, stats.ops.batch.bytes, stats.written_bytes) = (600, 400, 1_200);
+    /// assert_eq!(stats.write_amplification(), Some(1.2));
+    /// ```
+    #[must_use]
+    pub fn write_amplification(&self) -> Option<f64> {
+        ratio(self.written_bytes, self.user_bytes())
+    }
+
+    /// Bytes of the log's files by bytes of live records: what dead records, footers and headers take beside them. `None` without
+    /// a live record. Values in files of their own count on neither side.
+    ///
+    /// ```
+    /// use nadb_core::Stats;
+    /// let mut stats = Stats::default();
+    /// assert_eq!(stats.space_amplification(), None);
+    /// (stats.log_bytes, stats.footer_bytes, stats.live_bytes) = (1_800, 200, 1_000);
+    /// assert_eq!(stats.space_amplification(), Some(2.0));
+    /// ```
+    #[must_use]
+    pub fn space_amplification(&self) -> Option<f64> {
+        ratio(self.log_bytes + self.footer_bytes, self.live_bytes)
+    }
+
     /// The RAM that `memory_limit` bounds: memtables, sealing, buffers, and frames on their way.
     #[must_use]
     pub fn limited_bytes(&self) -> u64 {
@@ -200,6 +265,11 @@ impl Stats {
         let follows_keys = self.index_bytes + self.live_set_bytes + self.footer_memory_bytes;
         self.limited_bytes() + follows_keys + self.versions_bytes + self.fixed_bytes
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+fn ratio(of: u64, to: u64) -> Option<f64> {
+    (to > 0).then(|| of as f64 / to as f64)
 }
 
 /// What opening found.

@@ -14,7 +14,7 @@ pub enum Phase {
     Encode,
     /// Of a write: waiting for others, for their locks, for memory, and for a segment.
     Wait,
-    /// Of a write: copying the frame to its place, or calling the operating system.
+    /// Of a write: copying the frame to its place, or calling the operating system; writing values to files of their own.
     Append,
     /// Of a write: making it visible. Of a read: finding the record's place.
     Index,
@@ -46,6 +46,7 @@ impl Phase {
 /// watch.lap(Phase::Append);
 /// assert_eq!(watch.spent(Phase::Encode).as_millis(), 3);
 /// assert_eq!(watch.spent(Phase::Append).as_millis(), 2);
+/// assert_eq!(watch.total().as_millis(), 5);
 /// assert!(!Stopwatch::off().is_on());
 /// ```
 #[derive(Debug)]
@@ -99,6 +100,12 @@ impl<'c> Stopwatch<'c> {
     pub fn spent(&self, phase: Phase) -> Duration {
         Duration::from_nanos(self.spent.get(phase as usize).copied().unwrap_or_default())
     }
+
+    /// What was spent in all phases so far.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.spent.iter().fold(0, |sum, spent| sum.saturating_add(*spent)))
+    }
 }
 
 /// Where the time of operations went since the store was opened. About one operation in a thousand of each thread is timed,
@@ -133,7 +140,8 @@ pub struct WriteTime {
     pub encode: Duration,
     /// Waiting for others: for the same keys, for locks, for sealing and memory, for a new segment.
     pub wait: Duration,
-    /// Copying frames to their place in memory, or handing them to the operating system by a call.
+    /// Copying frames to their place in memory, or handing them to the operating system by a call; writing large values to files of
+    /// their own, and syncing those.
     pub append: Duration,
     /// Making frames visible: index, live bits, memtable.
     pub index: Duration,

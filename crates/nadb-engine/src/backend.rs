@@ -56,20 +56,20 @@ impl Backend for Engine {
         Engine::contains(self, namespace, key)
     }
 
-    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
-        Ok(Box::new(Engine::query(self, namespace, request)?))
-    }
-
-    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
-        Engine::count(self, namespace, filter)
-    }
-
     fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
         Engine::tags(self, namespace, prefix)
     }
 
     fn scan(&self, namespace: &str, request: ScanRequest) -> Result<Box<dyn Listing>> {
         Ok(Box::new(Engine::scan(self, namespace, request.into_bounds())?))
+    }
+
+    fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        Engine::query(self, namespace, request)
+    }
+
+    fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        Engine::count(self, namespace, filter)
     }
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {

@@ -122,6 +122,10 @@ pub(crate) struct NewBlobs<'a> {
 }
 
 impl NewBlobs<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
     pub(crate) fn get(&self, operation: usize) -> Option<FinishedBlob> {
         self.made.iter().find(|(index, _)| *index == operation).map(|(_, blob)| *blob)
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nadb_core::{
-    Durability, Entry, Error, ErrorKind, Filter, Metadata, Operation, Outcome, QueryRequest, Result, Value,
-    ValueReader, ValueWriter, WriteBatch, WriteOptions,
+    Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata, Operation, Outcome, QueryRequest, Result,
+    Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
@@ -19,15 +19,15 @@ use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
 use crate::options::Options;
-use crate::query::Query;
 use crate::replay::Replay;
 use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 use crate::scan::Scan;
 use crate::sealing::Sealing;
 use crate::snapshot::Snapshot;
 use crate::stream::{Reader, Writer};
-use crate::striped::StripedCount;
+use crate::tallies::{Op, Tally};
 use crate::times::Times;
+use crate::trace;
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -64,9 +64,6 @@ impl Drop for Handle {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) batches: AtomicU64,
-    pub(crate) operations: AtomicU64,
-    pub(crate) gets: StripedCount,
     pub(crate) seals: AtomicU64,
     pub(crate) seal_waits: AtomicU64,
     pub(crate) early_rotations: AtomicU64,
@@ -108,6 +105,18 @@ impl Engine {
     /// `Corruption` (nothing was changed), `Version`, `Locked`, `InvalidInput` for a directory that is no store, `Limit`
     /// for an option out of range, `ReadOnly`, `NoSpace`, `Io`.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
+        let _span = trace::open_span(dir);
+        let clock = Arc::clone(&options.clock);
+        let begun = clock.monotonic();
+        let opened = Engine::open_store(fs, dir, options);
+        match &opened {
+            Ok(engine) => trace::opened(engine.recovery(), clock.monotonic().saturating_sub(begun)),
+            Err(error) => trace::open_failed(error),
+        }
+        opened
+    }
+
+    fn open_store(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
         options.check()?;
         let keyspace = Arc::new(Keyspace::new());
         keyspace.memory.set_limit(options.memory_limit);
@@ -137,7 +146,7 @@ impl Engine {
         recovery.last_seq = recovered.last_seq.0;
         recovery.from_checkpoint = recovered.from_checkpoint;
         recovery.warnings.clone_from(&recovered.warnings);
-        let background = options.background;
+        let (background, slow_above) = (options.background, options.slow_above);
         let shared = Arc::new(Shared {
             log,
             keyspace,
@@ -146,7 +155,7 @@ impl Engine {
             dir: dir.to_path_buf(),
             in_flight: InFlight::new(),
             counters: Counters::default(),
-            times: Times::default(),
+            times: Times::new(slow_above),
             sealing: Sealing::default(),
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
@@ -248,8 +257,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`]; `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses, `Unsupported` for one by last
     /// access.
-    pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Query> {
-        self.snapshot()?.query(namespace, request)
+    pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        let begin = || Ok(Box::new(self.snapshot()?.query(namespace, request)?) as Box<dyn Matches>);
+        self.handle.shared.timed_query(begin)
     }
 
     /// How many records a filter means now. That of a single tag is known, once it was asked for; others are counted.
@@ -257,7 +267,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::query`].
     pub fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
-        self.handle.shared.count_now(namespace, filter)
+        let shared = &self.handle.shared;
+        shared.timed_count(|| shared.count_now(namespace, filter))
     }
 
     /// The tags that begin with `prefix`, in order, with how many records have each.
@@ -325,7 +336,11 @@ impl Engine {
     pub fn flush(&self) -> Result<()> {
         let shared = &self.handle.shared;
         let _open = shared.check_open()?;
-        shared.log.sync_all()
+        let begun = shared.options.clock.monotonic();
+        shared.log.sync_all()?;
+        shared.times.tallies.add([(Tally::Done(Op::Flush), 1)]);
+        shared.times.add(Op::Flush, shared.options.clock.monotonic().saturating_sub(begun));
+        Ok(())
     }
 
     /// Makes everything durable and ends the store for all handles. Further calls do nothing.
@@ -400,8 +415,13 @@ impl Handle {
         if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
+        let _span = trace::close_span(&shared.dir);
+        let begun = shared.options.clock.monotonic();
         shared.seal_before_close();
-        shared.log.close_and(|closed| shared.save_checkpoint(closed))
+        let closed = shared.log.close_and(|closed| shared.save_checkpoint(closed));
+        let took = shared.options.clock.monotonic().saturating_sub(begun);
+        trace::closed(closed.as_ref().map(|_| ()), took);
+        closed
     }
 }
 
@@ -436,6 +456,7 @@ impl Shared {
         stats.namespaces = self.keyspace.namespaces.all().len() as u64;
         stats.segments = segments.len() as u64;
         stats.log_bytes = segments.iter().map(|segment| segment.bytes()).sum();
+        stats.footer_bytes = segments.iter().map(|segment| footer_bytes(segment)).sum();
         stats.records = segments.iter().map(|segment| segment.records()).sum();
         for slot in self.keyspace.slots().iter() {
             stats.live_bytes += slot.live.live_bytes();
@@ -443,7 +464,8 @@ impl Shared {
             stats.rebuilt_footers += u64::from(slot.rows().is_rebuilt());
         }
         self.memory_stats(&mut stats);
-        stats.time = self.times.spent();
+        self.times.show(&mut stats);
+        stats.ops.sync = log.sync_times.snapshot(load(&log.syncs), 0);
         let (views, oldest) = self.keyspace.views.open();
         stats.views = views as u64;
         stats.oldest_view = oldest.map(|taken| self.options.clock.monotonic().saturating_sub(taken));
@@ -455,9 +477,6 @@ impl Shared {
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;
         stats.durable_seq = self.log.durable_seq().0;
-        stats.batches = load(&self.counters.batches);
-        stats.operations = load(&self.counters.operations);
-        stats.gets = self.counters.gets.get();
         stats.written_bytes = load(&log.written_bytes);
         stats.appends = load(&log.appends);
         stats.syncs = load(&log.syncs);
@@ -487,7 +506,7 @@ impl Shared {
         stats.buffer_bytes = self.log.buffer_memory_bytes() as u64;
         stats.frame_bytes = self.keyspace.memory.frame_bytes();
         stats.sealing_bytes = self.keyspace.memory.sealing_bytes();
-        stats.fixed_bytes = FIXED_BYTES + slots.len() as u64 * SLOT_BYTES;
+        stats.fixed_bytes = FIXED_BYTES + self.times.memory_bytes() + slots.len() as u64 * SLOT_BYTES;
         stats.memory_limit = self.options.memory_limit;
     }
 
@@ -508,12 +527,16 @@ impl Shared {
             info.bytes = segment.bytes();
             info.records = segment.records();
             (info.live_records, info.live_bytes) = live;
-            info.footer_bytes =
-                segment.extent().map_or(0, |extent| u64::from(extent.file_len - extent.frames_end));
+            info.footer_bytes = footer_bytes(segment);
             info.first_seq = range.map(|(first, _)| first.0);
             info.last_seq = range.map(|(_, last)| last.0);
             info
         };
         Ok(segments.iter().map(info).collect())
     }
+}
+
+/// Bytes of a sealed segment's footer; none of another one.
+fn footer_bytes(segment: &nadb_log::Segment) -> u64 {
+    segment.extent().map_or(0, |extent| u64::from(extent.file_len - extent.frames_end))
 }

@@ -406,6 +406,9 @@ fn count_tags(frame: &Frame<'_>) {
         let Some(first) = same.first() else { continue };
         let mut held = first.namespace.tag_counts.hold();
         for change in same {
+            if change.new.is_none() {
+                continue;
+            }
             let new = change.new.filter(|new| new.is_live).and_then(|new| frame.body.record(new.at).ok());
             let new = new.map(|new| new.tag_list()).unwrap_or_default();
             let old = TagList::new(change.old_tags.as_deref().unwrap_or_default());

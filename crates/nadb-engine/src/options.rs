@@ -55,6 +55,9 @@ pub struct Options {
     pub memory_limit: u64,
     /// The longest time that a write waits for memory while nothing changes.
     pub stall_max: Duration,
+    /// An operation that takes longer than this is counted, and with the feature `tracing` told as an event. `None` for nobody
+    /// to look: otherwise every operation is timed, which costs two looks at the clock, and not one in a thousand.
+    pub slow_above: Option<Duration>,
     /// Whether a missing store is created.
     pub create: bool,
     /// Whether background threads flush, sync and prepare segments. Without them the caller does, by
@@ -88,6 +91,7 @@ impl Default for Options {
             buffer_size: 1 << 20,
             memory_limit: MEMORY_LIMIT,
             stall_max: Duration::from_secs(60),
+            slow_above: None,
             create: true,
             background: true,
             checkpoint_rows: CHECKPOINT_ROWS,

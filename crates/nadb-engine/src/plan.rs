@@ -41,6 +41,13 @@ struct Done {
     merged: Option<Vec<u8>>,
 }
 
+/// Bytes of the values of a frame: as they were given, and as they are stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ValueBytes {
+    pub(crate) logical: u64,
+    pub(crate) stored: u64,
+}
+
 /// A frame in the making.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
@@ -49,6 +56,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) only_deletes: bool,
     /// Blobs that its records refer to.
     pub(crate) used_blobs: SmallVec<[BlobId; 1]>,
+    /// Of the values that are in the log.
+    pub(crate) values: ValueBytes,
     blobs: &'a Blobs,
     compression: Compression,
     now_ms: u64,
@@ -99,6 +108,7 @@ impl<'a> Plan<'a> {
             changes: Changes::default(),
             only_deletes: true,
             used_blobs: SmallVec::new(),
+            values: ValueBytes::default(),
             blobs,
             compression,
             now_ms,
@@ -437,7 +447,12 @@ impl<'a> Plan<'a> {
         }
         self.only_deletes = false;
         let is_value = fields.kind == RecordKind::Value;
-        match is_value.then(|| compress(self.compression, fields.value)).flatten() {
+        let compressed = is_value.then(|| compress(self.compression, fields.value)).flatten();
+        if is_value {
+            self.values.logical += fields.value.len() as u64;
+            self.values.stored += compressed.as_ref().map_or(fields.value.len(), Vec::len) as u64;
+        }
+        match compressed {
             Some(compressed) => {
                 self.push_record(&RecordFields { codec: Codec::Snappy, value: &compressed, ..fields }, change)
             }

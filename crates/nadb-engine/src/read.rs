@@ -14,6 +14,7 @@ use crate::blobs::is_blob;
 use crate::engine::Shared;
 use crate::keyspace::HasRecord;
 use crate::slot::{Slot, SlotTable};
+use crate::tallies::{Op, Tally};
 use crate::view::View;
 
 /// A record that was read: in its place as long as the table of slots is held, or in memory of its own.
@@ -79,15 +80,21 @@ impl Shared {
         }
     }
 
-    /// Refuses what no read takes, and counts the others. A namespace that exists has a name that is allowed.
+    /// Refuses what no read takes. A namespace that exists has a name that is allowed.
     fn check_read(&self, exists: bool, namespace: &str, key: &[u8]) -> Result<()> {
         if !exists {
             check_namespace(namespace)?;
         }
         check_key(key)?;
-        self.check_open_to_read()?;
-        self.counters.gets.add_one();
-        Ok(())
+        self.check_open_to_read()
+    }
+
+    /// Counts a read, with the bytes of the value that it found.
+    #[inline]
+    fn counted<'t>(&self, found: Option<(Visible<'t>, u64)>) -> Option<Visible<'t>> {
+        let (found, bytes) = found.map_or((None, 0), |(found, bytes)| (Some(found), bytes));
+        self.times.tallies.add([(Tally::Done(Op::Get), 1), (Tally::Bytes(Op::Get), bytes)]);
+        found
     }
 
     /// The visible record of a key, as of now.
@@ -100,13 +107,13 @@ impl Shared {
     ) -> Result<Option<Visible<'t>>> {
         let id = self.keyspace.namespaces.id_of(namespace);
         self.check_read(id.is_some(), namespace, key)?;
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = id else { return Ok(self.counted(None)) };
         let hash = self.keyspace.hash(id, key);
         let found = match self.times.is_get_due() {
             true => self.find_timed(slots, id, hash, key)?,
             false => self.keyspace.find(id, hash, key, |at| self.read_in(slots, at))?,
         };
-        unexpired(found, || self.now_ms())
+        Ok(self.counted(unexpired(found, || self.now_ms())?))
     }
 
     /// The visible record of a key, as of a view's moment.
@@ -119,10 +126,10 @@ impl Shared {
     ) -> Result<Option<Visible<'t>>> {
         let found = self.keyspace.namespaces.get_at(namespace, view.watermark);
         self.check_read(found.is_some(), namespace, key)?;
-        let Some(namespace) = found else { return Ok(None) };
+        let Some(namespace) = found else { return Ok(self.counted(None)) };
         let hash = self.keyspace.hash(namespace.id, key);
         let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at))?;
-        unexpired(found, || view.now_ms)
+        Ok(self.counted(unexpired(found, || view.now_ms)?))
     }
 
     /// Begins to fetch the records of keys that are going to be read, all at once: most of what a read takes is waiting for
@@ -251,11 +258,23 @@ impl Shared {
     }
 }
 
-/// The clock is asked only where the answer matters.
+/// The record, with the bytes of its value, unless it has expired. The clock is asked only where the answer matters.
 #[inline]
-fn unexpired(found: Option<Visible<'_>>, now_ms: impl Fn() -> u64) -> Result<Option<Visible<'_>>> {
+fn unexpired(found: Option<Visible<'_>>, now_ms: impl Fn() -> u64) -> Result<Option<(Visible<'_>, u64)>> {
     let Some((at, stored)) = found else { return Ok(None) };
     let record = stored.record()?;
-    let is_expired = record.expires_ms.is_some() && record.is_expired(now_ms());
-    Ok((!is_expired).then_some((at, stored)))
+    if record.expires_ms.is_some() && record.is_expired(now_ms()) {
+        return Ok(None);
+    }
+    let bytes = value_bytes(&record);
+    Ok(Some(((at, stored), bytes)))
+}
+
+/// Bytes of a record's value, not compressed, wherever it stands.
+#[inline]
+pub(crate) fn value_bytes(record: &RecordRef<'_>) -> u64 {
+    if is_blob(record) {
+        return Row::of(record, 0).map_or(0, |row| row.meta.size);
+    }
+    record.logical_len as u64
 }

@@ -5,6 +5,7 @@ pub(crate) mod ahead;
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{Entry, Listing, NamespaceId, Result};
@@ -13,7 +14,8 @@ use nadb_log::{Direction, RowsCursor};
 use self::ahead::{Found, Rowed};
 use crate::engine::Shared;
 use crate::keyspace::HasRecord;
-use crate::read::{Content, Visible};
+use crate::read::{Content, Visible, value_bytes};
+use crate::tallies::{Op, Tally};
 use crate::view::View;
 
 pub(crate) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
@@ -24,6 +26,7 @@ impl Shared {
         check_namespace(namespace)?;
         self.check_open_to_read()?;
         let namespace = self.keyspace.namespaces.get_at(namespace, view.watermark);
+        self.times.tallies.add([(Tally::Scans, 1)]);
         Ok(Scan {
             shared: Arc::clone(self),
             view: Arc::clone(view),
@@ -31,6 +34,7 @@ impl Shared {
             range,
             forward: None,
             backward: None,
+            uncounted: Given::default(),
         })
     }
 }
@@ -75,6 +79,21 @@ pub struct Scan {
     range: KeyRange,
     forward: Option<Rowed<RowsCursor>>,
     backward: Option<Rowed<RowsCursor>>,
+    /// What it gave that is not in the store's counts yet.
+    uncounted: Given,
+}
+
+/// Records and keys that a scan gave, and the bytes of their values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given {
+    steps: u64,
+    bytes: u64,
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.count_given();
+    }
 }
 
 impl std::fmt::Debug for Scan {
@@ -127,27 +146,70 @@ impl Scan {
         Ok((found.at, self.shared.read_of(slot, found.at)?))
     }
 
+    fn count_given(&mut self) {
+        let Given { steps, bytes } = std::mem::take(&mut self.uncounted);
+        let tallies = &self.shared.times.tallies;
+        tallies.add([(Tally::Done(Op::ScanStep), steps), (Tally::Bytes(Op::ScanStep), bytes)]);
+    }
+
+    /// Begins a step; gives when, if it is to be timed.
+    #[inline]
+    fn begin_step(&self) -> Option<Duration> {
+        self.shared.times.begin_step(&*self.shared.options.clock)
+    }
+
+    /// The step gave a record or key, with a value of so many bytes.
+    #[inline]
+    fn end_step(&mut self, begun: Option<Duration>, bytes: u64) {
+        self.uncounted.steps += 1;
+        self.uncounted.bytes += bytes;
+        if let Some(begun) = begun {
+            self.end_timed_step(begun);
+        }
+    }
+
+    #[cold]
+    fn end_timed_step(&mut self, begun: Duration) {
+        let took = self.shared.options.clock.monotonic().saturating_sub(begun);
+        self.shared.times.add(Op::ScanStep, took);
+        self.count_given();
+    }
+
     fn entry(&mut self, direction: Direction) -> Option<Result<Entry>> {
+        let begun = self.begin_step();
         let step = self.step_or_end(direction, true)?;
-        Some(step.and_then(|found| self.shared.entry(&self.read(found)?)))
+        let entry = step.and_then(|found| self.shared.entry(&self.read(found)?));
+        if let Ok(entry) = &entry {
+            self.end_step(begun, entry.value.len() as u64);
+        }
+        Some(entry)
     }
 
     fn see(&mut self, direction: Direction, see: &mut dyn FnMut(&[u8], &[u8])) -> Option<Result<()>> {
+        let begun = self.begin_step();
         let step = self.step_or_end(direction, true)?;
-        Some(step.and_then(|found| {
-            let (at, stored) = self.read(found)?;
-            let record = stored.record()?;
-            match self.shared.content(at, &record)? {
-                Content::InRecord(value) => see(record.key, value),
-                Content::Decompressed(value) => see(record.key, &value),
-                Content::InBlob(blob) => see(record.key, &blob.read_all()?),
-            }
-            Ok(())
-        }))
+        let seen = step.and_then(|found| self.see_found(found, see));
+        Some(seen.map(|bytes| self.end_step(begun, bytes)))
+    }
+
+    /// Shows a record; gives the bytes of its value.
+    fn see_found(&self, found: Found, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64> {
+        let (at, stored) = self.read(found)?;
+        let record = stored.record()?;
+        match self.shared.content(at, &record)? {
+            Content::InRecord(value) => see(record.key, value),
+            Content::Decompressed(value) => see(record.key, &value),
+            Content::InBlob(blob) => see(record.key, &blob.read_all()?),
+        }
+        Ok(value_bytes(&record))
     }
 
     fn key(&mut self, direction: Direction) -> Option<Result<Vec<u8>>> {
+        let begun = self.begin_step();
         let step = self.step_or_end(direction, false)?;
+        if step.is_ok() {
+            self.end_step(begun, 0);
+        }
         let last = match direction {
             Direction::Forward => &self.range.0,
             Direction::Backward => &self.range.1,

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::engine::Shared;
 use crate::memory::{Line, UNCOUNTED_MAX, batch_bytes, is_small};
+use crate::trace;
 
 /// Full segments whose rows are in memory, at most, before writers wait.
 const PENDING_MAX: usize = 4;
@@ -59,12 +60,20 @@ impl Shared {
         let slot = self.keyspace.slot_for(&segment);
         if let Rows::Memtable(memtable) = slot.rows() {
             let memory = &self.keyspace.memory;
+            let (_span, begun) = (trace::seal_span(segment.id().0), self.options.clock.monotonic());
             memory.note_sealing(memtable.held_bytes());
             let sealed = self.log.seal(&segment, &memtable).map(|footer| {
                 slot.seal(footer);
                 memory.forget(&slot);
                 self.counters.seals.fetch_add(1, Ordering::Relaxed);
             });
+            match &sealed {
+                Ok(()) => {
+                    let took = self.options.clock.monotonic().saturating_sub(begun);
+                    trace::sealed(memtable.len(), took);
+                }
+                Err(error) => trace::seal_failed(error),
+            }
             // Last: until then, who waits for memory waits for this.
             memory.note_sealing(0);
             sealed?;

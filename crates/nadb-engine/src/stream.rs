@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use nadb_core::{
-    Action, Durability, Error, Metadata, Operation, Outcome, Result, Value, ValueReader, ValueWriter,
+    Action, Durability, Error, Metadata, Operation, Outcome, Phase, Result, Value, ValueReader, ValueWriter,
     WriteOptions,
 };
 use nadb_log::{BlobStream, BlobWriter};
@@ -92,8 +92,10 @@ impl ValueWriter for Writer {
         }
         let outcomes = match self.blob.take() {
             Some(blob) => {
+                let mut watch = self.shared.times.watch_write(&*self.shared.options.clock);
                 let blobs = self.shared.blobs.adopt(blob.finish()?);
-                self.shared.write_with(&[self.operation], blobs, self.durability)?
+                watch.lap(Phase::Append);
+                self.shared.write_with(&[self.operation], blobs, self.durability, watch)?
             }
             None => {
                 if let Action::Put(put) = &mut self.operation.action {

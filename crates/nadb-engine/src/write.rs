@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{
@@ -18,7 +17,8 @@ use crate::engine::Shared;
 use crate::inflight::Hashes;
 use crate::memory::frame_bytes;
 use crate::namespaces::Namespace;
-use crate::plan::{Found, Plan};
+use crate::plan::{Found, Plan, ValueBytes};
+use crate::tallies::{Op, Tally};
 
 /// The namespaces of a batch: those that exist, and those that it creates.
 struct Targets<'a> {
@@ -45,6 +45,28 @@ fn names<'b>(batch: &'b WriteBatch<'_>) -> SmallVec<[(&'b str, bool); 1]> {
     names.into_iter().collect()
 }
 
+/// What a batch counts as.
+#[inline]
+fn op_of(batch: &WriteBatch<'_>) -> Op {
+    match batch {
+        [only] => Op::of(&only.action),
+        _ => Op::Batch,
+    }
+}
+
+/// Bytes of the keys and values of a batch, as they were given.
+fn user_bytes(batch: &WriteBatch<'_>, blobs: &NewBlobs<'_>) -> u64 {
+    let bytes = |(operation, index): (&Operation<'_>, usize)| {
+        let value = match &operation.action {
+            Action::Put(put) => blobs.get(index).map_or(put.value.len() as u64, |blob| blob.len),
+            Action::Merge(merge) => merge.operand.len() as u64,
+            _ => 0,
+        };
+        operation.key.len() as u64 + value
+    };
+    batch.iter().zip(0..).map(bytes).sum()
+}
+
 impl Shared {
     pub(crate) fn write(
         self: &Arc<Self>,
@@ -53,40 +75,44 @@ impl Shared {
     ) -> Result<Vec<Outcome>> {
         capabilities().check_write(batch, &WriteOptions::default().with_durability(durability))?;
         self.check_open_to_read()?;
+        let mut watch = self.times.watch_write(&*self.options.clock);
         let blobs = self.blobs.write_large(batch)?;
-        self.write_with(batch, blobs, durability)
+        if !blobs.is_empty() {
+            watch.lap(Phase::Append);
+        }
+        self.write_with(batch, blobs, durability, watch)
     }
 
-    /// Writes a batch that was checked, and some of whose values are in blobs already.
+    /// Writes a batch that was checked, and some of whose values are in blobs already. `watch` has run since the write began.
     pub(crate) fn write_with(
         self: &Arc<Self>,
         batch: &WriteBatch<'_>,
         mut blobs: NewBlobs<'_>,
         durability: Option<Durability>,
+        mut watch: Stopwatch<'_>,
     ) -> Result<Vec<Outcome>> {
         let durability = durability.unwrap_or(self.options.durability);
-        let mut watch = self.times.watch_write(&*self.options.clock);
         let _open = self.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         let _room = self.make_room(batch)?;
         watch.lap(Phase::Wait);
-        self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters.operations.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let bytes = user_bytes(batch, &blobs);
         loop {
             let tried = self.try_write(batch, &mut blobs, durability, &mut watch);
             let is_in_doubt = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned);
             if is_in_doubt && guard::on("blob.kept_in_doubt") {
                 blobs.keep_all();
             }
-            if let Some((outcomes, last_seq)) = tried? {
+            if let Some((outcomes, last_seq, values)) = tried? {
                 // Nothing is held any more that another writer of the same keys waits for.
                 if durability == Durability::Synced {
                     self.log.sync_upto(last_seq)?;
                     watch.lap(Phase::Sync);
                 }
-                self.times.add_write(&watch, batch.len());
+                self.count_write(batch, bytes, values);
+                self.times.add_write(&watch, op_of(batch));
                 self.note_memory();
                 self.note_activity();
                 return Ok(outcomes);
@@ -101,7 +127,7 @@ impl Shared {
         blobs: &mut NewBlobs<'_>,
         durability: Durability,
         watch: &mut Stopwatch<'_>,
-    ) -> Result<Option<(Vec<Outcome>, Seq)>> {
+    ) -> Result<Option<(Vec<Outcome>, Seq, ValueBytes)>> {
         let targets = self.targets(batch)?;
         let mut existing: SmallVec<[&Arc<Namespace>; 1]> = targets
             .by_name
@@ -128,14 +154,30 @@ impl Shared {
         }
         let plan = self.plan(batch, &targets, blobs)?;
         if plan.body.is_empty() {
-            return Ok(Some((plan.outcomes(0), self.settle(durability)?)));
+            return Ok(Some((plan.outcomes(0), self.settle(durability)?, ValueBytes::default())));
         }
         watch.lap(Phase::Encode);
         let (plan, placed) = self.append(plan, durability, watch)?;
         blobs.keep(&plan.used_blobs);
         drop(in_flight);
         drop(gates);
-        Ok(Some((plan.outcomes(placed.first_seq.0), placed.last_seq())))
+        let values = plan.values;
+        Ok(Some((plan.outcomes(placed.first_seq.0), placed.last_seq(), values)))
+    }
+
+    /// Counts a write that is done.
+    #[inline]
+    fn count_write(&self, batch: &WriteBatch<'_>, bytes: u64, values: ValueBytes) {
+        let (op, tallies) = (op_of(batch), &self.times.tallies);
+        tallies.add([
+            (Tally::Done(op), 1),
+            (Tally::Bytes(op), bytes),
+            (Tally::LogicalBytes, values.logical),
+            (Tally::StoredBytes, values.stored),
+        ]);
+        if op == Op::Batch {
+            tallies.add([(Tally::InBatches, batch.len() as u64)]);
+        }
     }
 
     /// A write that found nothing to do promises that what it found stays so: that a key is absent may be due to a write

@@ -39,6 +39,7 @@ mod table;
 mod tag_list;
 mod tag_names;
 mod tag_sum;
+mod trace;
 mod window;
 
 use nadb_core::{Error, ErrorKind};

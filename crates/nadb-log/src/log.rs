@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use nadb_core::{Clock, Entropy, Error, ErrorKind, Location, Result, SegmentId, Seq, StoreId};
+use nadb_core::{Clock, Entropy, Error, ErrorKind, Histogram, Location, Result, SegmentId, Seq, StoreId};
 use nadb_vfs::{Appender, FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
@@ -86,6 +86,8 @@ pub struct LogCounters {
     pub appends: AtomicU64,
     /// Syncs of the log.
     pub syncs: AtomicU64,
+    /// How long they took, those that failed included.
+    pub sync_times: Histogram,
     /// Times that a write waited for a segment to be prepared.
     pub segment_waits: AtomicU64,
 }
@@ -441,10 +443,17 @@ impl<P: Send> Log<P> {
                 self.durable_seq()
             ),
         );
-        let mut poison = self.poison.lock();
-        if poison.is_none() {
-            *poison = Some(error.duplicate());
-            self.is_poisoned.store(true, Ordering::Release);
+        let is_first = {
+            let mut poison = self.poison.lock();
+            let is_first = poison.is_none();
+            if is_first {
+                *poison = Some(error.duplicate());
+                self.is_poisoned.store(true, Ordering::Release);
+            }
+            is_first
+        };
+        if is_first {
+            crate::trace::poisoned(&error);
         }
         error
     }

@@ -88,14 +88,18 @@ impl<P: Send> Log<P> {
     }
 
     pub(crate) fn sync_file(&self, segment: &Segment) -> Result<()> {
-        self.synced(segment, segment.file.sync_data())
+        self.synced(segment, || segment.file.sync_data())
     }
 
     pub(crate) fn sync_file_and_len(&self, segment: &Segment) -> Result<()> {
-        self.synced(segment, segment.file.sync_all())
+        self.synced(segment, || segment.file.sync_all())
     }
 
-    fn synced(&self, segment: &Segment, result: io::Result<()>) -> Result<()> {
+    fn synced(&self, segment: &Segment, sync: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let clock = &self.options.clock;
+        let begun = clock.monotonic();
+        let result = sync();
+        self.counters.sync_times.add(clock.monotonic().saturating_sub(begun));
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         match result {
             Ok(()) => Ok(()),

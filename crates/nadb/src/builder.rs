@@ -126,6 +126,27 @@ impl StoreBuilder {
         self
     }
 
+    /// Counts each operation that takes longer than this in [`Stats::slow_operations`](crate::Stats::slow_operations); with the
+    /// feature `tracing`, each is an event, too. Default: nobody looks. Where somebody does, every operation is timed and not
+    /// one in a thousand, which costs each of them two looks at the clock and more.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// use std::time::Duration;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).slow_above(Duration::from_secs(3600)).open()?;
+    /// store.namespace("users")?.set("k", "v")?;
+    /// assert_eq!(store.stats()?.slow_operations, 0);
+    /// assert_eq!(store.stats()?.ops.set.sampled, 1);
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn slow_above(mut self, time: Duration) -> StoreBuilder {
+        self.options.slow_above = Some(time);
+        self
+    }
+
     /// Whether a missing store is created; default true. With false, opening a directory that holds no store is an error.
     ///
     /// ```

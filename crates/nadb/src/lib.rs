@@ -36,6 +36,8 @@ mod json;
 mod lifetime;
 pub mod limits;
 pub mod merge;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod namespace;
 mod put;
 mod query;
@@ -51,9 +53,9 @@ mod typed;
 pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, Compression, Cursor, Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata,
-    NamespaceInfo, OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport, Result,
-    SegmentInfo, SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime,
-    Written,
+    NamespaceInfo, OpStats, OpTimes, OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport,
+    Result, SegmentInfo, SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport,
+    WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
@@ -78,3 +80,8 @@ pub use stream::{ValueReader, ValueWriter};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples of docs/metrics.md, run as tests.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../../../docs/metrics.md")]
+struct MetricsDocument;

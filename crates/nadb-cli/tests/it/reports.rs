@@ -47,6 +47,54 @@ fn stats_count() {
     assert_eq!((&stats["write_samples"], &stats["write_encode_ns"]), (&json!(0), &Value::Null));
     let table = sandbox.ok("stats");
     assert!(table.lines().any(|line| line.starts_with("keys ") && line.ends_with(" 2")), "{table}");
+    assert!(table.contains("\n\nOPERATION  COUNT  BYTES  SAMPLED  MEAN  P50  P95  P99  MAX\n"), "{table}");
+    assert_eq!(
+        stats["operations"]["get"],
+        json!({
+            "count": 0, "bytes": 0, "sampled": 0,
+            "mean_ns": null, "p50_ns": null, "p95_ns": null, "p99_ns": null, "max_ns": null,
+        })
+    );
+    assert_eq!((&stats["compression_ratio"], &stats["user_bytes"]), (&Value::Null, &json!(0)));
+    assert!(stats["space_amplification"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn stats_are_watched_a_line_at_a_time() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("set a 1");
+    let printed = sandbox.ok("stats --watch 0.01 --times 3");
+    let lines: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 4, "{printed}");
+    assert_eq!(lines[0], ["KEYS", "RECORDS", "SEGMENTS", "LOG", "LIVE", "FOOTERS", "MEMORY"]);
+    assert!(lines[1..].iter().all(|line| line[0] == "1"), "{printed}");
+    let widths: Vec<usize> = printed.lines().map(|line| line.chars().count()).collect();
+    assert!(widths.iter().all(|&width| width == widths[0]), "{printed}");
+    let printed = sandbox.ok("--json stats --watch 0.01 --times 2");
+    let looks: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(looks.iter().map(|look| look["keys"].as_u64()).collect::<Vec<_>>(), [Some(1); 2]);
+}
+
+#[test]
+fn a_watched_store_that_another_process_has_open_is_looked_at_again() {
+    let sandbox = Sandbox::new();
+    let store = Store::builder().path(sandbox.store()).open().unwrap();
+    store.namespace("default").unwrap().set("a", "1").unwrap();
+    let printed = sandbox.ok("stats --watch 0.01 --times 2");
+    assert_eq!(printed.matches("another process has the store open\n").count(), 2, "{printed}");
+    assert_eq!(sandbox.sh("--json stats --watch 0.01 --times 1").json(), json!({ "locked": true }));
+    sandbox.fails(4, "stats");
+    store.close().unwrap();
+}
+
+#[test]
+fn what_cannot_be_watched_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.fails(2, "stats --watch --times 1");
+    sandbox.ok("set a 1");
+    for bad in ["stats --watch 0", "stats --watch soon", "stats --times 2", "stats --watch 1 --times 0"] {
+        sandbox.fails(2, bad);
+    }
 }
 
 #[test]

@@ -7,6 +7,9 @@ mod closing;
 mod conformance;
 mod get_with;
 mod media;
+mod operations;
 mod snapshots;
 mod times;
+#[cfg(feature = "tracing")]
+mod traced;
 mod views;
