@@ -502,6 +502,9 @@ impl Shared {
         }
         stats.mapped_bytes = self.log.segments().0.iter().map(|segment| segment.mapped_bytes()).sum();
         stats.versions_bytes = self.keyspace.versions.memory_bytes();
+        let namespaces = self.keyspace.namespaces.all();
+        stats.tag_counts_bytes =
+            namespaces.iter().map(|namespace| namespace.tag_counts.memory_bytes() as u64).sum();
         stats.index_bytes = self.keyspace.index.memory_bytes();
         stats.buffer_bytes = self.log.buffer_memory_bytes() as u64;
         stats.frame_bytes = self.keyspace.memory.frame_bytes();

@@ -56,11 +56,7 @@ impl Set {
     pub(super) fn within(mut self, range: &Range<u32>) -> Option<RoaringBitmap> {
         match self.is_rest {
             true if self.ranks.is_empty() => None,
-            true => {
-                let mut all = RoaringBitmap::new();
-                all.insert_range(range.clone());
-                Some(all - self.ranks)
-            }
+            true => Some(all_of(range) - self.ranks),
             false => {
                 self.ranks.remove_range(..range.start);
                 self.ranks.remove_range(range.end..);
@@ -226,10 +222,15 @@ impl Selection {
 /// The ranks of the rows whose keys begin with `prefix`.
 fn of_prefix(prefix: &[u8], part: &Part, namespace: NamespaceId) -> Result<Set> {
     let (from, to) = ScanRequest::prefix(prefix).into_bounds();
-    let range = ranks_of(&(from, to), part, namespace)?;
+    Ok(Set::of(all_of(&ranks_of(&(from, to), part, namespace)?)))
+}
+
+/// Without run containers, which no other set has: few operations on them are worth their code.
+fn all_of(range: &Range<u32>) -> RoaringBitmap {
     let mut ranks = RoaringBitmap::new();
-    ranks.insert_range(range);
-    Ok(Set::of(ranks))
+    ranks.insert_range(range.clone());
+    ranks.remove_run_compression();
+    ranks
 }
 
 /// The ranks of the rows of a range of keys.
