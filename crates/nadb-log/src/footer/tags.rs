@@ -10,6 +10,7 @@ mod writer;
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use nadb_core::limits::TAG_BYTES_MAX;
 use nadb_core::{Error, NamespaceId, Rank, Result};
 
 use super::blocks::{Blocks, Section};
@@ -55,6 +56,15 @@ impl NamespaceTags {
     }
 }
 
+/// A tag as a walk shows it.
+struct Listed<'a> {
+    namespace: NamespaceId,
+    tag: &'a str,
+    found: Found,
+    /// The namespace's.
+    ranks: Range<u32>,
+}
+
 /// A tag as a group has it.
 struct Entry<'a> {
     /// How many bytes of the tag before it begins with.
@@ -65,7 +75,7 @@ struct Entry<'a> {
 
 /// The tags of one group, read one after the other.
 struct GroupReader<'a> {
-    reader: Reader<'a>,
+    rest: &'a [u8],
     ranks: Range<u32>,
     /// Bytes of the tag before.
     len: usize,
@@ -74,26 +84,41 @@ struct GroupReader<'a> {
 }
 
 impl<'a> GroupReader<'a> {
+    #[inline]
+    fn number(&mut self) -> Option<u32> {
+        if let [byte, rest @ ..] = self.rest
+            && byte & 0x80 == 0
+        {
+            self.rest = rest;
+            return Some(u32::from(*byte));
+        }
+        let mut reader = Reader::new(self.rest);
+        let number = reader.varint_u32()?;
+        self.rest = self.rest.get(reader.position()..)?;
+        Some(number)
+    }
+
     /// The next tag; `None` where the bytes are malformed.
+    #[inline]
     fn next(&mut self) -> Option<Entry<'a>> {
-        let (shared, suffix) = (usize::from(self.reader.u8()?), usize::from(self.reader.u8()?));
-        let suffix = self.reader.take(suffix)?;
+        let [shared, suffix, rest @ ..] = self.rest else { return None };
+        let (suffix, rest) = rest.split_at_checked(usize::from(*suffix))?;
+        let shared = usize::from(*shared);
         if shared > self.len {
             return None;
         }
         self.len = shared + suffix.len();
-        let count = self.reader.varint_u32()?;
+        self.rest = rest;
+        let (count, at) = (self.number()?, self.number()?);
         let rows = self.ranks.end - self.ranks.start;
         let place = if count == 1 {
-            let rank = self.reader.varint_u32().filter(|rank| *rank < rows)?;
-            Place::One(self.ranks.start + rank)
+            Place::One(self.ranks.start + Some(at).filter(|rank| *rank < rows)?)
         } else {
-            let len = self.reader.varint_len(self.postings_end - self.postings_at)?;
-            let from = self.postings_at;
-            self.postings_at += len;
+            let (from, len) = (self.postings_at, at as usize);
+            self.postings_at = from.checked_add(len).filter(|end| *end <= self.postings_end)?;
             Place::Bytes { from, len }
         };
-        let is_possible = (1..=rows).contains(&count) && (1..=255).contains(&self.len);
+        let is_possible = (1..=rows).contains(&count) && (1..=TAG_BYTES_MAX).contains(&self.len);
         is_possible.then_some(Entry { shared, suffix, found: Found { count, place } })
     }
 }
@@ -167,12 +192,13 @@ impl Dictionary {
     }
 
     /// Where a group's tags begin, counted in the section, and where their postings do.
+    #[inline]
     fn starts(&self, blocks: &Blocks, group: u32) -> Result<(usize, usize)> {
         let from = self.group_entry(group);
-        let entry: [u8; GROUP_ENTRY_BYTES] = blocks.array(self.section, from)?;
-        let mut reader = Reader::new(&entry);
-        let mut field = || reader.u32().unwrap_or(0) as usize;
-        let (tags, postings) = (self.group_entry(self.groups).saturating_add(field()), field());
+        let entry = u64::from_le_bytes(blocks.array(self.section, from)?);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+        let (tags, postings) = (entry as u32 as usize, (entry >> 32) as usize);
+        let tags = self.group_entry(self.groups).saturating_add(tags);
         if tags > self.section.len || postings > self.postings.len {
             return Err(self.malformed(blocks, from));
         }
@@ -191,8 +217,8 @@ impl Dictionary {
         };
         let len = end.checked_sub(start).filter(|_| postings_at <= postings_end);
         let len = len.ok_or_else(|| self.malformed(blocks, self.group_entry(group)))?;
-        let reader = Reader::new(blocks.get(self.section, start, len)?);
-        Ok(GroupReader { reader, ranks, len: 0, postings_at, postings_end })
+        let rest = blocks.get(self.section, start, len)?;
+        Ok(GroupReader { rest, ranks, len: 0, postings_at, postings_end })
     }
 
     #[cold]
@@ -202,6 +228,7 @@ impl Dictionary {
     }
 
     /// The first tag of a group.
+    #[inline]
     fn first_tag<'a>(&self, blocks: &'a Blocks, group: u32) -> Result<&'a [u8]> {
         let (start, _) = self.starts(blocks, group)?;
         let [_, len] = blocks.array(self.section, start)?;
@@ -268,12 +295,12 @@ impl Dictionary {
             return Ok(());
         };
         let from = self.group_of(blocks, &tags, prefix.as_bytes())?;
-        self.walk(blocks, &tags, from, &mut |tag, found, _| {
-            let is_it = tag.starts_with(prefix);
+        self.walk(blocks, &tags, from, |listed| {
+            let is_it = listed.tag.starts_with(prefix);
             if is_it {
-                show(tag, found.count);
+                show(listed.tag, listed.found.count);
             }
-            Ok(is_it || tag < prefix)
+            Ok(is_it || listed.tag < prefix)
         })
     }
 
@@ -281,18 +308,15 @@ impl Dictionary {
     ///
     /// # Errors
     /// `Corruption`, or what `show` says.
-    pub(super) fn for_each(
+    fn for_each(
         &self,
         blocks: &Blocks,
         all: &[NamespaceRows],
-        show: &mut dyn FnMut(NamespaceId, &str, Found, Range<u32>) -> Result<()>,
+        mut show: impl FnMut(Listed<'_>) -> Result<()>,
     ) -> Result<()> {
         for index in 0..self.namespaces {
             let tags = self.tags_at(blocks, index, all)?;
-            let namespace = tags.rows.namespace;
-            self.walk(blocks, &tags, tags.first, &mut |tag, found, ranks| {
-                show(namespace, tag, found, ranks).map(|()| true)
-            })?;
+            self.walk(blocks, &tags, tags.first, |listed| show(listed).map(|()| true))?;
         }
         Ok(())
     }
@@ -303,7 +327,7 @@ impl Dictionary {
         blocks: &Blocks,
         tags: &NamespaceTags,
         from: u32,
-        show: &mut dyn FnMut(&str, Found, Range<u32>) -> Result<bool>,
+        mut show: impl FnMut(Listed<'_>) -> Result<bool>,
     ) -> Result<()> {
         let mut tag: Vec<u8> = Vec::new();
         for number in from..tags.end {
@@ -314,7 +338,8 @@ impl Dictionary {
                 tag.truncate(entry.shared);
                 tag.extend_from_slice(entry.suffix);
                 let text = std::str::from_utf8(&tag).map_err(|_| malformed())?;
-                if !show(text, entry.found, tags.ranks())? {
+                let namespace = tags.rows.namespace;
+                if !show(Listed { namespace, tag: text, found: entry.found, ranks: tags.ranks() })? {
                     return Ok(());
                 }
             }
@@ -330,7 +355,7 @@ impl Dictionary {
     pub(super) fn check(&self, blocks: &Blocks, all: &[NamespaceRows]) -> Result<()> {
         let mut last: Option<(NamespaceId, String)> = None;
         let mut is_rising = true;
-        self.for_each(blocks, all, &mut |namespace, tag, _, _| {
+        self.for_each(blocks, all, |Listed { namespace, tag, .. }| {
             let is_tag = nadb_core::limits::check_tag(tag).is_ok();
             is_rising &= is_tag && last.as_ref().is_none_or(|(n, t)| (*n, t.as_str()) < (namespace, tag));
             last = Some((namespace, tag.to_owned()));
@@ -346,8 +371,13 @@ impl Dictionary {
                 is_rising &= self.starts(blocks, number)? == ends;
                 let mut group = self.group(blocks, number, tags.ranks())?;
                 let read = (0..tags.tags_of(number)).map_while(|_| group.next()).count();
-                is_rising &= read == tags.tags_of(number) as usize && group.reader.is_at_end();
-                ends = (ends.0 + group.reader.position(), group.postings_at);
+                is_rising &= read == tags.tags_of(number) as usize && group.rest.is_empty();
+                let end = if number + 1 < self.groups {
+                    self.starts(blocks, number + 1)?.0
+                } else {
+                    self.section.len
+                };
+                ends = (end, group.postings_at);
             }
         }
         let is_all = groups == self.groups && ends == (self.section.len, self.postings.len);
@@ -384,7 +414,7 @@ impl TagView<'_> {
         &self,
         show: &mut dyn FnMut(NamespaceId, &str, Rank) -> Result<()>,
     ) -> Result<()> {
-        self.dictionary.for_each(self.blocks, self.namespaces, &mut |namespace, tag, found, ranks| {
+        self.dictionary.for_each(self.blocks, self.namespaces, |Listed { namespace, tag, found, ranks }| {
             let rows = found.to_bitmap(self.blocks, self.dictionary.postings(), &ranks)?;
             rows.iter().try_for_each(|rank| show(namespace, tag, Rank(rank)))
         })

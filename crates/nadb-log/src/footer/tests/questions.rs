@@ -256,11 +256,8 @@ fn an_expiry_takes_five_bytes_and_a_tag_of_a_row_about_two() {
     let sum = |row: u32, n: u32| (row.wrapping_mul(2_654_435_761) ^ n.wrapping_mul(40_503)) >> 8;
     for (row, tags) in (0..).zip(&mut model.tags) {
         // Of a thousand tags the number n is about as frequent as 1/n.
-        let mut some: Vec<String> = (0..3)
-            .map(|n| {
-                format!("tag:{:03}", f64::from(sum(row, n) % 6_908 / 10).mul_add(0.01, 0.0).exp() as u32)
-            })
-            .collect();
+        let exponent = |n| f64::from(sum(row, n) % 6_908) / 1_000.0;
+        let mut some: Vec<String> = (0..3).map(|n| format!("tag:{:03.0}", exponent(n).exp())).collect();
         some.sort_unstable();
         some.dedup();
         *tags = some;
