@@ -17,11 +17,11 @@ fn main() -> Result<()> {
 
     println!("all tags, and how many photos have each:");
     for found in photos.tags()? {
-        println!("  {:10} {}", found.tag, found.count);
+        println!("  {:12} {}", found.tag, found.count);
     }
     println!("the places:");
     for found in photos.tags_with_prefix("place:")? {
-        println!("  {:10} {}", found.tag, found.count);
+        println!("  {:12} {}", found.tag, found.count);
     }
 
     let summer_outside = photos.query().all_of(["summer"]).any_of(["place:sea", "place:hills"]);

@@ -108,7 +108,7 @@ impl Query {
 
     /// What is said of the records, checked before any store is opened.
     fn filter(&self, context: &Context, now_ms: u64) -> Result<Filter> {
-        let tags = |tags: &[String]| tags.iter().map(|tag| Filter::tag(tag)).collect::<Vec<_>>();
+        let tags = |tags: &[String]| tags.iter().map(Filter::tag).collect::<Vec<_>>();
         let mut terms = Vec::new();
         if let Some(expression) = &self.expression {
             terms.push(Filter::parse_at(expression, now_ms)?);
@@ -197,7 +197,6 @@ enum Found {
 }
 
 impl Found {
-    #[expect(clippy::type_complexity, reason = "a key, and its metadata where that was asked for")]
     fn next(&mut self) -> Option<nadb::Result<(Vec<u8>, Option<Metadata>)>> {
         match self {
             Found::Keys(keys) => keys.next().map(|key| key.map(|key| (key, None))),

@@ -1,3 +1,5 @@
+//! What the notation means, where its errors point, and that nothing is lost between filter and text.
+
 use proptest::prelude::*;
 
 use super::*;
