@@ -95,7 +95,7 @@ impl ValueWriter for Writer {
                 let mut watch = self.shared.times.watch_write(&*self.shared.options.clock);
                 let blobs = self.shared.blobs.adopt(blob.finish()?);
                 watch.lap(Phase::Append);
-                self.shared.write_with(&[self.operation], blobs, self.durability, watch)?
+                self.shared.write_with(&[self.operation], blobs, self.durability, &mut watch)?
             }
             None => {
                 if let Action::Put(put) = &mut self.operation.action {

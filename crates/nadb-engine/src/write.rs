@@ -80,7 +80,7 @@ impl Shared {
         if !blobs.is_empty() {
             watch.lap(Phase::Append);
         }
-        self.write_with(batch, blobs, durability, watch)
+        self.write_with(batch, blobs, durability, &mut watch)
     }
 
     /// Writes a batch that was checked, and some of whose values are in blobs already. `watch` has run since the write began.
@@ -89,7 +89,7 @@ impl Shared {
         batch: &WriteBatch<'_>,
         mut blobs: NewBlobs<'_>,
         durability: Option<Durability>,
-        mut watch: Stopwatch<'_>,
+        watch: &mut Stopwatch<'_>,
     ) -> Result<Vec<Outcome>> {
         let durability = durability.unwrap_or(self.options.durability);
         let _open = self.check_open()?;
@@ -100,7 +100,7 @@ impl Shared {
         watch.lap(Phase::Wait);
         let bytes = user_bytes(batch, &blobs);
         loop {
-            let tried = self.try_write(batch, &mut blobs, durability, &mut watch);
+            let tried = self.try_write(batch, &mut blobs, durability, watch);
             let is_in_doubt = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Poisoned);
             if is_in_doubt && guard::on("blob.kept_in_doubt") {
                 blobs.keep_all();
@@ -112,7 +112,7 @@ impl Shared {
                     watch.lap(Phase::Sync);
                 }
                 self.count_write(batch, bytes, values);
-                self.times.add_write(&watch, op_of(batch));
+                self.times.add_write(watch, op_of(batch));
                 self.note_memory();
                 self.note_activity();
                 return Ok(outcomes);
