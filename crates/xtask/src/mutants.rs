@@ -150,6 +150,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "A footer whose bytes have rotted says where records are and which keys there are.",
     },
     Mutant {
+        guard: "footer.postings_within_namespace",
+        package: "nadb-log",
+        test: "postings_outside_their_namespace_are_refused",
+        without: "A tag's postings name rows of another namespace, or rows that there are not.",
+    },
+    Mutant {
+        guard: "repair.footer_tags_compared",
+        package: "nadb-log",
+        test: "footers_that_do_not_have_the_records_tags_are_written_anew",
+        without: "Repair calls a footer whole that gives rows other tags than their records have.",
+    },
+    Mutant {
         guard: "blob.sync_before_name",
         package: "nadb-log",
         test: "the_content_of_a_finished_blob_survives_a_power_cut",
@@ -328,5 +340,11 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-engine",
         test: "verification_notices_an_index_that_the_files_do_not_give",
         without: "Verification finds nothing wrong with an index that is not the files'.",
+    },
+    Mutant {
+        guard: "verify.compares_tags",
+        package: "nadb-engine",
+        test: "verification_notices_tags_that_the_records_do_not_have",
+        without: "Verification finds nothing wrong with a footer that gives rows other tags than their records have.",
     },
 ];

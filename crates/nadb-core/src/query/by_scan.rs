@@ -183,7 +183,8 @@ mod tests {
         let entry = |n: u64| {
             let key = vec![b'a' + u8::try_from(n).unwrap()];
             let mut metadata = Metadata::new(n + 1, 3 - n % 3, 1);
-            metadata.tags = Tags::new(["x", "even"].into_iter().take(if n % 2 == 0 { 2 } else { 1 })).unwrap();
+            metadata.tags =
+                Tags::new(["x", "even"].into_iter().take(if n % 2 == 0 { 2 } else { 1 })).unwrap();
             Entry::new(key, Value::default(), metadata)
         };
         let entries: Vec<Entry> = (0..6).map(entry).filter(|entry| request.contains(&entry.key)).collect();

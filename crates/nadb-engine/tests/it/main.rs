@@ -5,6 +5,7 @@ mod blobs;
 mod checkpoint;
 mod closing;
 mod conformance;
+mod footers;
 mod get_with;
 mod media;
 mod snapshots;
