@@ -105,6 +105,11 @@ pub(crate) struct Shared {
 }
 
 impl Engine {
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
     /// Opens the store in `dir`, or creates it where the options say so. What a crash left behind is recovered first: all
     /// that was promised is there, a torn tail is cut off.
     ///

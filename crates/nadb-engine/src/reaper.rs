@@ -217,11 +217,8 @@ impl Shared {
         Ok(())
     }
 
-    /// What it takes to kill a row; `None` where it is not live, of no namespace, or cannot be read: then it stays as it is, hidden.
+    /// What it takes to kill a row; `None` where its namespace is gone, or it cannot be read: then it stays as it is, hidden.
     fn candidate(&self, due: &Due, namespaces: &BTreeMap<NamespaceId, Arc<Namespace>>) -> Option<Candidate> {
-        if !due.slot.live.is_live(due.ordinal) {
-            return None;
-        }
         let at = due.slot.location(&due.slot.rows(), due.ordinal).ok()?;
         let buf = self.read(at).ok()?;
         let record = buf.record().ok()?;
@@ -235,8 +232,7 @@ impl Shared {
     }
 }
 
-/// Notes at most `room` live rows of a slot that expire from `from` to `upto`, in the order of their time; and in the slot, when the
-/// next ones do.
+/// Notes at most `room` live rows of a slot that expire from `from` to `upto`; and in the slot, from when on there may be more.
 fn find_in(slot: &Arc<Slot>, from: u64, upto: u64, room: usize, due: &mut VecDeque<Due>) -> Result<()> {
     let mut rest = None;
     let mut found = 0;
@@ -245,7 +241,7 @@ fn find_in(slot: &Arc<Slot>, from: u64, upto: u64, room: usize, due: &mut VecDeq
             return true;
         }
         if found == room {
-            rest = Some(expires_ms);
+            rest = Some(from);
             return false;
         }
         found += 1;
@@ -256,29 +252,28 @@ fn find_in(slot: &Arc<Slot>, from: u64, upto: u64, room: usize, due: &mut VecDeq
     Ok(())
 }
 
-/// Shows the rows of a slot that expire from `from` to `upto`, live or dead, in the order of their time, until `show` says false; and
-/// gives the first expiry behind `upto`.
+/// Shows the rows of a slot that expire from `from` to `upto`, live or dead, of each part in the order of their time, until `show`
+/// says false; and gives the first expiry behind `upto`, if it has come to all of them.
 pub(crate) fn expiring(
     slot: &Slot,
     from: u64,
     upto: u64,
     show: &mut dyn FnMut(Ordinal, u64) -> bool,
 ) -> Result<Option<u64>> {
-    let rows = slot.rows();
-    let mut times = Vec::new();
-    for ordinal in (0..rows.len()).map(Ordinal) {
-        times.extend(rows.meta(ordinal)?.expires_ms.filter(|at| *at >= from).map(|at| (at, ordinal)));
-    }
-    times.sort_unstable();
-    for (at, ordinal) in &times {
-        if *at > upto {
-            return Ok(Some(*at));
+    let mut next: Option<u64> = None;
+    for part in slot.rows().parts()? {
+        let mut goes_on = true;
+        // A time of 0 has passed long before any row was written.
+        part.expiring(from.saturating_sub(1), upto, &mut |ordinal, expires_ms| {
+            goes_on = show(ordinal, expires_ms);
+            goes_on
+        })?;
+        if !goes_on {
+            return Ok(None);
         }
-        if !show(*ordinal, *at) {
-            break;
-        }
+        next = next.into_iter().chain(part.next_expiry(upto)?).min();
     }
-    Ok(times.iter().map(|(at, _)| *at).find(|at| *at > upto))
+    Ok(next)
 }
 
 /// What expired at or before the mark is absent: of a slot whose rows are about to become an index, such rows are none.
@@ -294,4 +289,104 @@ pub(crate) fn expired_rows(slot: &Slot, mark_ms: u64) -> Result<Vec<Ordinal>> {
         })?;
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nadb_core::{Action, Clock, ExpiryUpdate, ManualClock, Operation, Put};
+    use nadb_vfs::MemFs;
+
+    use super::*;
+    use crate::{Engine, Options};
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    fn engine() -> (Engine, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let mut options = Options::default();
+        options.background = false;
+        options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        (Engine::open(Arc::new(MemFs::default()), Path::new("store"), options).unwrap(), clock)
+    }
+
+    fn set(engine: &Engine, key: &str, expires_ms: Option<u64>) {
+        let mut put = Put::new(b"v".as_slice());
+        put.expiry = expires_ms.map_or(ExpiryUpdate::Never, ExpiryUpdate::AtMs);
+        engine.write(&[Operation::new("n", key.as_bytes(), Action::Put(put))], None).unwrap();
+    }
+
+    fn due(shared: &Shared) -> Vec<Due> {
+        let mut due = VecDeque::new();
+        shared.find_due(&mut due).unwrap();
+        due.into()
+    }
+
+    fn keys(engine: &Engine) -> u64 {
+        engine.stats().unwrap().keys
+    }
+
+    #[test]
+    fn a_key_that_was_written_again_since_it_was_found_stays() {
+        let (engine, clock) = engine();
+        ["a", "b", "c"].iter().for_each(|key| set(&engine, key, Some(NOW_MS + 10)));
+        clock.advance_ms(10);
+        let found = due(engine.shared());
+        assert_eq!(found.len(), 3);
+        set(&engine, "a", None);
+        engine.write(&[Operation::new("n", b"b".as_slice(), Action::Delete)], None).unwrap();
+        engine.shared().reap_rows(&found, Durability::Flushed).unwrap();
+        assert!(engine.contains("n", b"a").unwrap() && !engine.contains("n", b"c").unwrap());
+        assert_eq!(keys(&engine), 1);
+        assert_eq!(engine.verify().unwrap().keys, 1);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_since_the_rows_were_found_lets_nothing_go() {
+        let (engine, clock) = engine();
+        set(&engine, "k", Some(NOW_MS + 1000));
+        clock.advance_ms(5000);
+        let found = due(engine.shared());
+        clock.set_ms(NOW_MS + 999);
+        engine.shared().reap_rows(&found, Durability::Flushed).unwrap();
+        assert!(engine.contains("n", b"k").unwrap());
+        assert_eq!(engine.stats().unwrap().time_mark_ms, 0);
+        clock.set_ms(NOW_MS + 1000);
+        engine.maintain().unwrap();
+        assert_eq!((keys(&engine), engine.stats().unwrap().time_mark_ms), (0, NOW_MS + 1000));
+    }
+
+    #[test]
+    fn more_rows_of_one_millisecond_than_are_noted_at_a_time_all_go() {
+        let (engine, clock) = engine();
+        let count = DUE_MAX + 10;
+        let mut put = Put::new(b"".as_slice());
+        put.expiry = ExpiryUpdate::AtMs(NOW_MS + 10);
+        let batch: Vec<_> = (0..count)
+            .map(|n| Operation::new("n", n.to_be_bytes().to_vec(), Action::Put(put.clone())))
+            .collect();
+        engine.write(&batch, None).unwrap();
+        set(&engine, "later", Some(NOW_MS + 11));
+        clock.advance_ms(10);
+        assert_eq!(engine.purge_expired().unwrap().records, count as u64);
+        assert_eq!(keys(&engine), 1);
+        clock.advance_ms(1);
+        assert_eq!(engine.purge_expired().unwrap().records, 1);
+        assert_eq!(engine.verify().unwrap().keys, 0);
+    }
+
+    #[test]
+    fn who_has_no_expiry_is_not_waited_for() {
+        let (engine, clock) = engine();
+        set(&engine, "k", None);
+        engine.maintain().unwrap();
+        assert_eq!(engine.shared().until_reaping(), None);
+        set(&engine, "k", Some(NOW_MS + 30_000));
+        assert_eq!(engine.shared().until_reaping(), Some(Duration::from_secs(30)));
+        clock.advance_ms(30_000);
+        assert_eq!(engine.shared().until_reaping(), Some(Duration::ZERO));
+        engine.maintain().unwrap();
+        assert_eq!(engine.shared().until_reaping(), None);
+    }
 }

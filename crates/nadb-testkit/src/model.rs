@@ -292,7 +292,8 @@ impl Pending {
         };
         let version = if record.is_some() || current.is_some() || given(Gives::New) {
             Gives::New
-        } else if stored.is_some() || given(Gives::NewOrNothing) {
+        } else if stored.is_some() || given(Gives::NewOrNothing) || self.next.mark_ms > 0 {
+            // Where content was read behind a mark, what has expired is not known.
             Gives::NewOrNothing
         } else {
             Gives::Nothing

@@ -10,4 +10,5 @@ mod get_with;
 mod media;
 mod snapshots;
 mod times;
+mod ttl;
 mod views;
