@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::blobs::{Blobs, is_blob};
 use crate::keyspace::{Changes, Displaced, KeyChange, NewRecord, Write};
 use crate::namespaces::Namespace;
+use crate::tag_counts::OldTags;
 
 /// A key's newest record in the store, if it has one.
 #[derive(Debug)]
@@ -132,6 +133,14 @@ impl<'a> Plan<'a> {
         self.changes.dropped = Some(Arc::clone(namespace));
     }
 
+    /// Nothing that expired at or before this is visible from this frame on.
+    pub(crate) fn set_clock(&mut self, clock_ms: u64) {
+        let value = clock_ms.to_le_bytes();
+        self.body.push(&RecordFields::new(RecordKind::Clock, NamespaceId(0), &[], &value, self.now_ms));
+        self.changes.clock_ms = Some(clock_ms);
+        self.only_deletes = false;
+    }
+
     /// A delete or expire in a namespace that does not exist.
     pub(crate) fn push_absent(&mut self, operation: &Operation<'_>) -> Result<()> {
         check_condition(operation.condition, None)?;
@@ -209,9 +218,7 @@ impl<'a> Plan<'a> {
         found: Option<Found>,
     ) -> Result<usize> {
         let old_tags = match &found {
-            Some(found) if namespace.tag_counts.is_on() => {
-                Some(found.buf.record()?.tag_list().as_bytes().into())
-            }
+            Some(found) if namespace.tag_counts.is_on() => Some(OldTags::of(&found.buf.record()?)),
             _ => None,
         };
         let old = found.map(|found| found.displaced);

@@ -56,7 +56,7 @@ impl Shared {
         let mut count = 0;
         for slot in view.slots.iter() {
             for selected in asked.of_slot(&slot.rows(), slot, Direction::Forward)? {
-                selected.for_each(Some(view.now_ms), |_| count += 1)?;
+                selected.for_each(view.now_ms, |_| count += 1)?;
             }
         }
         Ok(count)

@@ -1,14 +1,15 @@
 //! How many live records of a namespace have each tag.
 //!
-//! Counted when somebody first asks, from the rows of a view, and from then on kept by what each publication changes. Until then
-//! writers pay nothing for it. It counts what is live, expired or not: who answers looks after what has expired and is not reaped.
+//! Counted when somebody first asks, from the rows of a view, and from then on kept by what each publication and the reaper change.
+//! Until then writers pay nothing for it. What had expired when counting began is not in it, nor missed when it goes; what expires
+//! later is in it until it is reaped, and who answers looks whether there is any.
 //!
 //! Promises that between two publications the counts are exact. Leaves to the engine: that nobody writes to the namespace while
 //! the count begins ([`TagCounts::begin`]).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use nadb_log::TagList;
+use nadb_log::{RecordRef, TagList};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 
@@ -30,6 +31,22 @@ struct Counts {
     /// Only what has changed is in it until the first count is added.
     by_tag: HashMap<Box<str>, i64>,
     is_whole: bool,
+    /// What had expired then is not counted.
+    begun_ms: u64,
+}
+
+/// The tags of a record that is displaced or reaped.
+#[derive(Debug, Clone)]
+pub(crate) struct OldTags {
+    /// As they stand in the record.
+    list: Box<[u8]>,
+    expires_ms: Option<u64>,
+}
+
+impl OldTags {
+    pub(crate) fn of(record: &RecordRef<'_>) -> OldTags {
+        OldTags { list: record.tag_list().as_bytes().into(), expires_ms: record.expires_ms }
+    }
 }
 
 /// Counts that are held still, so that a frame's changes show together.
@@ -52,10 +69,15 @@ impl TagCounts {
 
     /// From now on it is told what changes; [`TagCounts::add_base`] is to follow. Nobody who writes to the namespace is between looking
     /// a key up and publication.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, now_ms: u64) {
         let mut counts = self.counts.lock();
-        *counts = Counts::default();
+        *counts = Counts { begun_ms: now_ms, ..Counts::default() };
         self.is_on.store(true, Ordering::Release);
+    }
+
+    /// When counting began, Unix milliseconds.
+    pub(crate) fn begun_ms(&self) -> u64 {
+        self.counts.lock().begun_ms
     }
 
     /// The count failed: it is off again.
@@ -70,7 +92,7 @@ impl TagCounts {
     pub(crate) fn add_base(&self, base: Vec<(String, u64)>) {
         let mut held = self.hold();
         for (tag, count) in base {
-            held.add(&tag, i64::try_from(count).unwrap_or(i64::MAX));
+            held.change(&tag, i64::try_from(count).unwrap_or(i64::MAX));
         }
         held.counts.by_tag.retain(|_, count| *count != 0);
         held.counts.is_whole = true;
@@ -108,12 +130,19 @@ impl TagCounts {
 }
 
 impl Held<'_> {
-    /// Adds `by` to each tag of a record that was verified.
-    pub(crate) fn add_all(&mut self, tags: TagList<'_>, by: i64) {
-        tags.iter().map_while(Result::ok).for_each(|tag| self.add(tag, by));
+    /// One more record with these tags.
+    pub(crate) fn add(&mut self, tags: TagList<'_>) {
+        tags.iter().map_while(Result::ok).for_each(|tag| self.change(tag, 1));
     }
 
-    fn add(&mut self, tag: &str, by: i64) {
+    /// One less, if it was counted.
+    pub(crate) fn remove(&mut self, old: &OldTags) {
+        if old.expires_ms.is_none_or(|at| at > self.counts.begun_ms) {
+            TagList::new(&old.list).iter().map_while(Result::ok).for_each(|tag| self.change(tag, -1));
+        }
+    }
+
+    fn change(&mut self, tag: &str, by: i64) {
         let is_whole = self.counts.is_whole;
         if let Some(count) = self.counts.by_tag.get_mut(tag) {
             *count += by;

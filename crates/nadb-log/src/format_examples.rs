@@ -197,6 +197,7 @@ fn the_manifest_is_as_documented() {
         store: store(),
         hash_seed: 0x0123_4567_89AB_CDEF,
         created_ms: NOW,
+        trusted_ms: NOW + 86_400_000,
         durable_upto: Seq(43),
         jump_base: Seq(0),
         next_segment: SegmentId(9),

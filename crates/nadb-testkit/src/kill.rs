@@ -15,6 +15,10 @@ pub const THREADS: u64 = 4;
 pub const STEPS_AT_FULL_SPEED: u64 = 800;
 /// The namespace of the counters that all threads add to.
 pub const COMMON: &str = "common";
+/// The namespace of records that expire at once and are let go of all the time, beside what is acknowledged.
+pub const BRIEF: &str = "brief";
+/// 1 January 2100.
+const YEAR_2100_MS: u64 = 4_102_444_800_000;
 
 /// What is done to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub enum Effect {
     Delete,
     /// The counter grows.
     Add(i64),
+    /// The key, if it is there, expires at this moment in Unix milliseconds, long after the test; `None` for never.
+    Expire(Option<u64>),
 }
 
 /// One step of a writer.
@@ -58,7 +64,11 @@ pub fn step(seed: u64, round: u64, thread: u64, index: u64) -> Step {
     let right = dice.below(2) == 1;
     let put = |dice: &mut Dice| Effect::Put(value(dice, round, thread, index));
     match dice.below(100) {
-        0..45 => Step::Write(vec![change(side(right), key, put(&mut dice))]),
+        0..38 => Step::Write(vec![change(side(right), key, put(&mut dice))]),
+        38..45 => {
+            let expiry = dice.chance(70).then(|| YEAR_2100_MS + dice.below(1000));
+            Step::Write(vec![change(side(right), key, Effect::Expire(expiry))])
+        }
         45..57 => Step::Write(vec![change(side(right), key, Effect::Delete)]),
         57..67 => {
             let counter = format!("t{thread}/n{}", dice.below(3)).into_bytes();

@@ -39,7 +39,7 @@ impl Shared {
         check_namespace(namespace)?;
         self.check_open_to_read()?;
         match self.keyspace.namespaces.get_at(namespace, view.watermark) {
-            Some(namespace) => count_tags(view, namespace.id, prefix, Some(view.now_ms)),
+            Some(namespace) => count_tags(view, namespace.id, prefix),
             None => Ok(Vec::new()),
         }
     }
@@ -49,14 +49,16 @@ impl Shared {
         check_namespace(namespace)?;
         self.check_open_to_read()?;
         let Some(namespace) = self.keyspace.namespaces.get(namespace) else { return Ok(None) };
-        if self.may_be_due()? {
+        let now_ms = self.now_ms();
+        if self.may_be_due(now_ms) {
             return Ok(None);
         }
-        if let Some(answer) = read(&namespace.tag_counts) {
-            return Ok(Some(answer));
+        let counts = &namespace.tag_counts;
+        if !counts.is_whole() {
+            self.begin_counting(&namespace)?;
         }
-        self.begin_counting(&namespace)?;
-        Ok(read(&namespace.tag_counts))
+        // A clock that was set back shows again what had expired when counting began.
+        Ok(if counts.begun_ms() <= now_ms { read(counts) } else { None })
     }
 
     /// Counts the tags of a namespace for the first time.
@@ -69,10 +71,11 @@ impl Shared {
         let view = {
             // Nobody is between looking a key of it up and publication: who comes later tells what it changes.
             let _gate = namespace.gate.write();
-            counts.begin();
-            self.take_view()
+            let view = self.take_view();
+            counts.begin(view.now_ms);
+            view
         };
-        match count_tags(&view, namespace.id, "", None) {
+        match count_tags(&view, namespace.id, "") {
             Ok(base) => counts.add_base(base),
             Err(error) => {
                 counts.give_up();
@@ -95,13 +98,8 @@ fn only_tag(filter: &Filter) -> Option<&str> {
     }
 }
 
-/// How many records that a view shows have each tag that begins with `prefix`; those that had expired at `now_ms` do not count.
-fn count_tags(
-    view: &View,
-    namespace: NamespaceId,
-    prefix: &str,
-    now_ms: Option<u64>,
-) -> Result<Vec<(String, u64)>> {
+/// How many records that a view shows have each tag that begins with `prefix`.
+fn count_tags(view: &View, namespace: NamespaceId, prefix: &str) -> Result<Vec<(String, u64)>> {
     let filter = Filter::all();
     let range = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     let asked = Asked { namespace, filter: &filter, range: &range, watermark: view.watermark };
@@ -114,7 +112,7 @@ fn count_tags(
             }
             let mut live = RoaringBitmap::new();
             // They come in rising order, so each has its place at the end.
-            selected.for_each(now_ms, |rank| _ = live.try_push(rank.0))?;
+            selected.for_each(view.now_ms, |rank| _ = live.try_push(rank.0))?;
             let mut tags = Vec::new();
             part.tags(namespace, prefix, &mut |tag, _| tags.push(tag.to_owned()))?;
             for tag in tags {
@@ -127,19 +125,4 @@ fn count_tags(
         }
     }
     Ok(counts.into_iter().collect())
-}
-
-impl Shared {
-    /// Whether something may have expired that is still counted.
-    fn may_be_due(&self) -> Result<bool> {
-        let now_ms = self.now_ms();
-        for slot in self.keyspace.slots().iter() {
-            for part in slot.rows().parts()? {
-                if part.next_expiry(0)?.is_some_and(|at| at <= now_ms) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
 }

@@ -131,18 +131,14 @@ impl Selected {
         }
     }
 
-    /// Shows each row that had not expired at `now_ms`; none has where there is no `now_ms`. For who has not used it as a cursor.
+    /// Shows each row that had not expired at `now_ms`. For who has not used it as a cursor.
     ///
     /// # Errors
     /// `Corruption` where a footer is damaged.
-    pub(super) fn for_each(mut self, now_ms: Option<u64>, mut show: impl FnMut(Rank)) -> Result<()> {
-        let now_ms = if self.part.next_expiry(0)?.is_some() { now_ms } else { None };
+    pub(super) fn for_each(mut self, now_ms: u64, mut show: impl FnMut(Rank)) -> Result<()> {
+        let may_expire = self.part.next_expiry(0)?.is_some_and(|first| first <= now_ms);
         while let Some((rank, ordinal)) = self.next_row()? {
-            let is_there = match now_ms {
-                Some(now_ms) => self.part.place(ordinal)?.expires_ms.is_none_or(|at| at > now_ms),
-                None => true,
-            };
-            if is_there {
+            if !may_expire || self.part.place(ordinal)?.expires_ms.is_none_or(|at| at > now_ms) {
                 show(rank);
             }
         }

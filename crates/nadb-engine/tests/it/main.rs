@@ -13,4 +13,5 @@ mod snapshots;
 mod times;
 #[cfg(feature = "tracing")]
 mod traced;
+mod ttl;
 mod views;

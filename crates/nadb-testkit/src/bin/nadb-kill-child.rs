@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nadb_core::{Action, Add, Durability, Entry, Merge, Operation, Put, Result, ValueWriter, WriteOptions};
+use nadb_core::{
+    Action, Add, Durability, Entry, ExpiryUpdate, Merge, Operation, Put, Result, ValueWriter, WriteOptions,
+};
 use nadb_engine::{Engine, Options, Snapshot};
-use nadb_testkit::kill::{Ack, Change, Effect, STEPS_AT_FULL_SPEED, Step, THREADS, step};
+use nadb_testkit::kill::{Ack, BRIEF, Change, Effect, STEPS_AT_FULL_SPEED, Step, THREADS, step};
 use nadb_testkit::streams::store_error;
 use nadb_vfs::RealFs;
 
@@ -66,6 +68,7 @@ fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64) {
                 done.fetch_add(1, Ordering::Relaxed);
             });
         }
+        scope.spawn(|| write_briefly(engine, &done));
         if round.is_multiple_of(2) {
             while done.load(Ordering::Relaxed) < THREADS {
                 if let Err(error) = watch(engine) {
@@ -74,6 +77,22 @@ fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64) {
             }
         }
     });
+}
+
+/// Writes records that expire at once, so that the background lets go of them all the time.
+fn write_briefly(engine: &Engine, done: &AtomicU64) {
+    for number in 0u64.. {
+        if done.load(Ordering::Relaxed) >= THREADS {
+            return;
+        }
+        let mut put = Put::new(b"brief".as_slice());
+        put.expiry = ExpiryUpdate::After(Duration::from_millis(1 + number % 20));
+        let key = format!("k{}", number % 50).into_bytes();
+        if let Err(error) = engine.write(&[Operation::new(BRIEF, key, Action::Put(put))], None) {
+            fail("write briefly", &error);
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
 }
 
 /// Takes a snapshot and a reader of its longest value, and looks at both for some time.
@@ -126,6 +145,7 @@ fn options(class: &str) -> Options {
     options.checkpoint_rows = 0;
     options.sync_interval = Duration::from_millis(40);
     options.flush_interval = Duration::from_millis(15);
+    options.reap_interval = Duration::from_millis(5);
     options.durability = match class {
         "buffered" => Durability::Buffered,
         "flushed" => Durability::Flushed,
@@ -188,6 +208,7 @@ fn run(engine: &Engine, step: &Step) -> Result<Vec<Option<u64>>> {
         let action = match &change.effect {
             Effect::Put(value) => Action::Put(Put::new(value.clone())),
             Effect::Delete => Action::Delete,
+            Effect::Expire(at) => Action::Expire(at.map_or(ExpiryUpdate::Never, ExpiryUpdate::AtMs)),
             Effect::Add(by) => Action::Merge(Merge::new(Arc::new(Add), by.to_string().into_bytes())),
         };
         Operation::new(change.namespace.clone(), change.key.clone(), action)

@@ -17,7 +17,7 @@ use std::time::Duration;
 use nadb_core::ErrorKind;
 use nadb_engine::{Engine, Options};
 use nadb_testkit::dice::Dice;
-use nadb_testkit::kill::{Ack, COMMON, Change, Effect, Step, THREADS, owner, step};
+use nadb_testkit::kill::{Ack, BRIEF, COMMON, Change, Effect, Step, THREADS, owner, step};
 use nadb_testkit::orphans;
 use nadb_vfs::{Fs, RealFs};
 
@@ -98,6 +98,7 @@ type Place = (String, Vec<u8>);
 struct Held {
     value: Vec<u8>,
     version: Option<u64>,
+    expires_ms: Option<u64>,
 }
 
 type State = BTreeMap<Place, Held>;
@@ -355,7 +356,9 @@ impl Replay {
         let is_right = match (self.now.get(&place), self.found.get(&place)) {
             (None, None) => true,
             (Some(now), Some(found)) => {
-                now.value == found.value && (now.version.is_none() || now.version == found.version)
+                now.value == found.value
+                    && now.expires_ms == found.expires_ms
+                    && (now.version.is_none() || now.version == found.version)
             }
             _ => false,
         };
@@ -389,16 +392,19 @@ impl Replay {
             return;
         }
         let place = (change.namespace, change.key);
-        let value = match change.effect {
+        let now = self.now.get(&place);
+        let held = |value, expires_ms| Some(Held { value, version, expires_ms });
+        let after = match change.effect {
             Effect::Delete => None,
-            Effect::Put(value) => Some(value),
+            Effect::Put(value) => held(value, None),
             Effect::Add(by) => {
-                let now = self.now.get(&place).map_or(0, |held| number(&held.value));
-                Some((now + by).to_string().into_bytes())
+                let sum = now.map_or(0, |now| number(&now.value)) + by;
+                held(sum.to_string().into_bytes(), now.and_then(|now| now.expires_ms))
             }
+            Effect::Expire(at) => now.and_then(|now| held(now.value.clone(), at)),
         };
-        match value {
-            Some(value) => self.now.insert(place.clone(), Held { value, version }),
+        match after {
+            Some(after) => self.now.insert(place.clone(), after),
             None => self.now.remove(&place),
         };
         self.compare(place);
@@ -430,12 +436,16 @@ fn open(dir: &Path) -> nadb_core::Result<Engine> {
 
 fn state(engine: &Engine) -> State {
     let mut state = State::new();
-    for namespace in engine.namespaces().unwrap() {
+    for namespace in engine.namespaces().unwrap().into_iter().filter(|namespace| namespace.name != BRIEF) {
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         let before = state.len();
         for entry in engine.scan(&namespace.name, all).unwrap() {
             let entry = entry.unwrap();
-            let held = Held { value: entry.value.to_vec(), version: Some(entry.metadata.version) };
+            let held = Held {
+                value: entry.value.to_vec(),
+                version: Some(entry.metadata.version),
+                expires_ms: entry.metadata.expires_ms,
+            };
             assert_eq!(engine.get(&namespace.name, &entry.key).unwrap().unwrap(), held.value);
             state.insert((namespace.name.clone(), entry.key), held);
         }

@@ -37,6 +37,23 @@ fn input_beyond_a_limit_is_refused() {
     check(put().ttl(Duration::ZERO).commit().map(drop), InvalidInput, ["ttl is 0 s", "above zero"]);
     check(put().ttl(Duration::MAX).commit().map(drop), Limit, ["ttl is", "year 9999"]);
     check(put().expires_at(year_10_000()).commit().map(drop), Limit, ["expiry is", "year 9999"]);
+    check(n.expire("", Duration::from_secs(1)).map(drop), Limit, ["key", "65535"]);
+    check(n.expire("k", Duration::ZERO).map(drop), InvalidInput, ["ttl is 0 s", "above zero"]);
+    check(n.expire("k", Duration::MAX).map(drop), Limit, ["ttl is", "year 9999"]);
+    check(n.expire_at("k", year_10_000()).map(drop), Limit, ["expiry is", "year 9999"]);
+    check(n.persist("").map(drop), Limit, ["key", "65535"]);
+    check(n.ttl("").map(drop), Limit, ["key", "65535"]);
+    check(n.touch("").map(drop), Limit, ["key", "65535"]);
+    let batched = |change: &dyn Fn(&mut nadb::Batch)| {
+        let mut batch = store.batch();
+        batch.set("n", "k", "v");
+        change(&mut batch);
+        batch.commit().map(drop)
+    };
+    let ttl_of = |ttl| batched(&move |batch| _ = batch.expire("n", "k", ttl));
+    check(ttl_of(Duration::ZERO), InvalidInput, ["operation 2 of 2", "ttl is 0 s"]);
+    check(ttl_of(Duration::MAX), Limit, ["operation 2 of 2", "year 9999"]);
+    check(batched(&|batch| _ = batch.expire_at("n", "k", year_10_000())), Limit, ["2 of 2", "year 9999"]);
     check(put().content_type("").commit().map(drop), Limit, ["content type has 0", "255"]);
     check(put().content_type("x".repeat(256)).commit().map(drop), Limit, ["content type has 256", "255"]);
     check(put().attr("", "v").commit().map(drop), Limit, ["attribute name has 0", "4096"]);
