@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, delete, drop_namespace, extract, get, import, incr, inspect, list, namespaces, repair, set, stats,
-    verify,
+    batch, delete, drop_namespace, expire, extract, get, import, incr, inspect, list, namespaces, persist,
+    purge, repair, set, stats, ttl, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -67,6 +67,10 @@ enum Command {
     Batch(batch::Batch),
     Get(get::Get),
     Delete(delete::Delete),
+    Expire(expire::Expire),
+    Persist(persist::Persist),
+    #[command(name = "ttl")]
+    TimeLeft(ttl::TimeLeft),
     List(list::List),
     Namespaces(namespaces::Namespaces),
     DropNamespace(drop_namespace::DropNamespace),
@@ -74,6 +78,7 @@ enum Command {
     Extract(extract::Extract),
     Stats(stats::Stats),
     Inspect(inspect::Inspect),
+    Purge(purge::Purge),
     Verify(verify::Verify),
     Repair(repair::Repair),
 }
@@ -95,6 +100,9 @@ impl Cli {
             Command::Batch(command) => command.run(&context),
             Command::Get(command) => command.run(&context),
             Command::Delete(command) => command.run(&context),
+            Command::Expire(command) => command.run(&context),
+            Command::Persist(command) => command.run(&context),
+            Command::TimeLeft(command) => command.run(&context),
             Command::List(command) => command.run(&context),
             Command::Namespaces(command) => command.run(&context),
             Command::DropNamespace(command) => command.run(&context),
@@ -102,6 +110,7 @@ impl Cli {
             Command::Extract(command) => command.run(&context),
             Command::Stats(command) => command.run(&context),
             Command::Inspect(command) => command.run(&context),
+            Command::Purge(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
             Command::Repair(command) => command.run(&context),
         }

@@ -54,6 +54,7 @@ mod conditions;
 mod excluded;
 mod expiry;
 mod life;
+mod lifetimes;
 mod limits;
 mod listings;
 mod merges;
@@ -218,6 +219,17 @@ macro_rules! __checks {
                 a_put_without_expiry_lives_on
                 an_expired_record_leaves_nothing_behind
                 a_merge_on_an_expired_key_begins_anew
+            }
+            lifetimes {
+                an_expire_changes_the_expiry_alone
+                a_new_lifetime_counts_from_its_write
+                what_is_absent_does_not_expire
+                an_expire_into_the_past_is_a_delete
+                keeping_the_expiry_writes_nothing
+                expires_obey_conditions
+                expires_in_a_batch_see_what_came_before
+                a_lifetime_beyond_a_limit_is_refused
+                a_snapshot_has_the_expiry_of_its_moment
             }
             namespaces {
                 a_namespace_comes_with_its_first_record

@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
+    BackendSnapshot, Capabilities, Clock, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
     NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanRequest,
-    SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
+    SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
 };
 
 /// How a batch is written, beside what it says.
@@ -190,6 +190,14 @@ pub trait Backend: Send + Sync + 'static {
     /// As [`get`](Backend::get).
     fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
         self.contains(namespace, key)
+    }
+
+    /// The time by which it decides what has expired, in Unix milliseconds. The default is this process's clock.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Closed`.
+    fn now_ms(&self) -> Result<u64> {
+        Ok(SystemClock::default().now_ms())
     }
 
     /// Lets go of everything that has expired, now and not some time later in the background. It says nothing new of any key: what

@@ -14,9 +14,7 @@ use crate::{Engine, Snapshot};
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
     let mut capabilities = Capabilities::new("engine");
     capabilities.features.extend(Feature::ALL);
-    for missing in [Feature::Expire, Feature::Purge] {
-        capabilities.features.remove(&missing);
-    }
+    capabilities.features.remove(&Feature::Purge);
     capabilities.durability = vec![Durability::Buffered, Durability::Flushed, Durability::Synced];
     capabilities.scans = ScanConsistency::Settled;
     capabilities.value_bytes_max = BLOB_BYTES_MAX;
@@ -64,6 +62,10 @@ impl Backend for Engine {
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         Engine::namespaces(self)
+    }
+
+    fn now_ms(&self) -> Result<u64> {
+        Engine::now_ms(self)
     }
 
     fn drop_namespace(&self, name: &str) -> Result<bool> {

@@ -276,6 +276,16 @@ impl Engine {
         Ok(self.handle.shared.keyspace.namespaces.all().iter().map(info).collect())
     }
 
+    /// The time by which it is decided what has expired, in Unix milliseconds: the clock's, but never before the time up to which
+    /// the expired were let go.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn now_ms(&self) -> Result<u64> {
+        self.handle.shared.check_open_to_read()?;
+        Ok(self.handle.shared.now_ms())
+    }
+
     /// Drops a namespace with all its keys, in one step; says whether it was there. Takes time with the number of its keys.
     ///
     /// # Errors

@@ -203,14 +203,14 @@ impl Keyspace {
             self.namespaces.drop_at(dropped, last);
         }
         for change in &frame.changes.keys {
-            let new = change.new.map(|new| {
-                let at = Location {
-                    segment: frame.placed.segment,
-                    offset: frame.placed.body_offset + new.at,
-                    len: new.len,
-                };
-                (at, Ordinal(frame.first.0 + new.row), new.is_live)
-            });
+            // An operation that found nothing to do leaves its key as it is.
+            let Some(new) = change.new else { continue };
+            let at = Location {
+                segment: frame.placed.segment,
+                offset: frame.placed.body_offset + new.at,
+                len: new.len,
+            };
+            let new = Some((at, Ordinal(frame.first.0 + new.row), new.is_live));
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
         }

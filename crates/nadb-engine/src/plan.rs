@@ -23,11 +23,19 @@ pub(crate) struct Found {
     pub(crate) buf: RecordBuf,
 }
 
+/// Where an operation's version comes from.
+#[derive(Debug, Clone, Copy)]
+enum Version {
+    /// It is that of this record of the frame.
+    Record(u32),
+    /// The key has it already: nothing was written.
+    Kept(u64),
+}
+
 /// What an operation did, with the version still relative to the frame.
 #[derive(Debug)]
 struct Done {
-    /// Which record of the frame it made.
-    record: Option<u32>,
+    version: Option<Version>,
     existed: bool,
     exists: bool,
     merged: Option<Vec<u8>>,
@@ -62,6 +70,17 @@ struct Current {
     content_type: Option<String>,
     attrs: Attrs,
     value: Option<Vec<u8>>,
+    stored: Option<Stored>,
+}
+
+/// What a record with another expiry says just as the one before it does.
+#[derive(Debug)]
+struct Stored {
+    kind: RecordKind,
+    updated_ms: u64,
+    value: Vec<u8>,
+    codec: Codec,
+    logical_len: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -94,10 +113,13 @@ impl<'a> Plan<'a> {
         self.changes.dropped = Some(Arc::clone(namespace));
     }
 
-    /// A delete in a namespace that does not exist.
-    pub(crate) fn push_absent(&mut self, condition: Condition) -> Result<()> {
-        check_condition(condition, None)?;
-        self.done.push(Done { record: None, existed: false, exists: false, merged: None });
+    /// A delete or expire in a namespace that does not exist.
+    pub(crate) fn push_absent(&mut self, operation: &Operation<'_>) -> Result<()> {
+        check_condition(operation.condition, None)?;
+        if let Action::Expire(update) = &operation.action {
+            self.expiry(*update, None)?;
+        }
+        self.done.push(Done { version: None, existed: false, exists: false, merged: None });
         Ok(())
     }
 
@@ -113,7 +135,9 @@ impl<'a> Plan<'a> {
         let key: &[u8] = &operation.key;
         let is_batch = self.is_batch;
         let touched = is_batch.then(|| self.touched.get(&(namespace.id, key)).copied()).flatten();
-        let (change, current) = match touched {
+        // What an earlier operation left as it was is in the store still.
+        let written = touched.filter(|index| self.new_record(*index).is_some());
+        let (change, current) = match written {
             Some(index) => (index, self.current_in_batch(index, &operation.action)?),
             None => {
                 let found = find()?;
@@ -121,9 +145,12 @@ impl<'a> Plan<'a> {
                     Some(found) => self.current_in_store(found, &operation.action)?,
                     None => None,
                 };
-                let old = found.map(|found| found.displaced);
-                self.changes.keys.push(KeyChange { hash, namespace: Arc::clone(namespace), old, new: None });
-                let index = self.changes.keys.len() - 1;
+                let index = touched.unwrap_or_else(|| {
+                    let old = found.map(|found| found.displaced);
+                    let namespace = Arc::clone(namespace);
+                    self.changes.keys.push(KeyChange { hash, namespace, old, new: None });
+                    self.changes.keys.len() - 1
+                });
                 if self.is_batch {
                     self.touched.insert((namespace.id, key), index);
                 }
@@ -133,15 +160,15 @@ impl<'a> Plan<'a> {
         let version = current.as_ref().map(|current| current.version);
         check_condition(operation.condition, version)?;
         let existed = current.is_some();
-        let (record, merged) = match &operation.action {
-            Action::Delete => (self.push_delete(namespace.id, key, change, touched.is_some()), None),
-            Action::Put(put) => {
-                (Some(self.push_put(namespace.id, key, change, put, blob, current.as_ref())?), None)
-            }
+        let place = (namespace.id, key);
+        let (version, merged) = match &operation.action {
+            Action::Delete => (self.push_delete(place, change), None),
+            Action::Put(put) => (Some(self.push_put(place, change, put, blob, current.as_ref())?), None),
             Action::Merge(merge) => {
-                let (record, value) = self.push_merge(namespace.id, key, change, merge, current.as_ref())?;
-                (Some(record), Some(value))
+                let (version, value) = self.push_merge(place, change, merge, current.as_ref())?;
+                (Some(version), Some(value))
             }
+            Action::Expire(update) => (self.push_expire(place, change, *update, current.as_ref())?, None),
             _ => {
                 return Err(Error::unsupported("engine", "this operation"));
             }
@@ -149,19 +176,29 @@ impl<'a> Plan<'a> {
         if self.body.len() as usize > BATCH_BYTES_MAX {
             return Err(batch_too_large(self.body.len() as usize));
         }
-        let new = self.changes.keys.get(change).and_then(|change| change.new);
-        let exists = new.is_some_and(|new| new.is_live);
-        self.done.push(Done { record, existed, exists, merged });
+        let exists = match self.new_record(change) {
+            Some(new) => new.is_live,
+            None => existed,
+        };
+        self.done.push(Done { version, existed, exists, merged });
         Ok(())
     }
 
     /// What the operations did, once the frame's first number is known.
     pub(crate) fn outcomes(self, first_seq: u64) -> Vec<Outcome> {
-        let version = |record: u32| first_seq + u64::from(record);
+        let number = |version: Version| match version {
+            Version::Record(record) => first_seq + u64::from(record),
+            Version::Kept(number) => number,
+        };
         self.done
             .into_iter()
-            .map(|done| Outcome::new(done.record.map(version), done.existed, done.exists, done.merged))
+            .map(|done| Outcome::new(done.version.map(number), done.existed, done.exists, done.merged))
             .collect()
+    }
+
+    /// The last record that the batch has of a key so far.
+    fn new_record(&self, change: usize) -> Option<NewRecord> {
+        self.changes.keys.get(change).and_then(|change| change.new)
     }
 
     fn current_in_store(&self, found: &Found, action: &Action<'_>) -> Result<Option<Current>> {
@@ -173,8 +210,9 @@ impl<'a> Plan<'a> {
     }
 
     fn current_in_batch(&self, index: usize, action: &Action<'_>) -> Result<Option<Current>> {
-        let change = self.changes.keys.get(index).and_then(|change| change.new);
-        let Some(NewRecord { at, .. }) = change.filter(|new| new.is_live) else { return Ok(None) };
+        let Some(NewRecord { at, .. }) = self.new_record(index).filter(|new| new.is_live) else {
+            return Ok(None);
+        };
         let record = self.body.record(at).map_err(|e| Error::invalid(e.to_string()))?;
         let at = Location { segment: SegmentId(0), offset: at, len: 0 };
         self.current(&record, at, None, action, Error::invalid)
@@ -200,16 +238,27 @@ impl<'a> Plan<'a> {
         };
         let keeps_tags = match action {
             Action::Put(put) => put.tags == TagsUpdate::Keep,
-            Action::Merge(_) => true,
+            Action::Merge(_) | Action::Expire(_) => true,
             _ => false,
         };
         if keeps_tags {
             current.tags = record.tags().map_err(|e| corrupt(e.to_string()))?;
         }
-        if matches!(action, Action::Merge(_)) {
+        if matches!(action, Action::Merge(_) | Action::Expire(_)) {
             let (content_type, attrs) = record.extra().map_err(|e| corrupt(e.to_string()))?;
             current.content_type = content_type.map(str::to_owned);
             current.attrs = attrs;
+        }
+        if matches!(action, Action::Expire(_)) {
+            current.stored = Some(Stored {
+                kind: record.kind,
+                updated_ms: record.updated_ms,
+                value: record.value.to_vec(),
+                codec: record.codec,
+                logical_len: record.logical_len,
+            });
+        }
+        if matches!(action, Action::Merge(_)) {
             current.value = Some(match record.codec {
                 _ if is_blob(record) => self.blobs.read_to_merge(record, at)?,
                 Codec::Plain => record.value.to_vec(),
@@ -220,41 +269,77 @@ impl<'a> Plan<'a> {
         Ok(Some(current))
     }
 
+    /// The expiry that an update gives to a record that is now `current`.
+    fn expiry(&self, update: ExpiryUpdate, current: Option<&Current>) -> Result<Option<u64>> {
+        match update {
+            ExpiryUpdate::Never => Ok(None),
+            ExpiryUpdate::Keep => Ok(current.and_then(|current| current.expires_ms)),
+            ExpiryUpdate::After(ttl) => check_ttl(ttl, self.now_ms).map(Some),
+            ExpiryUpdate::AtMs(at) => check_expiry(at).map(|()| Some(at)),
+            other => Err(unsupported(&other)),
+        }
+    }
+
     /// A key without any record needs no tombstone.
-    fn push_delete(
-        &mut self,
-        namespace: NamespaceId,
-        key: &[u8],
-        change: usize,
-        in_batch: bool,
-    ) -> Option<u32> {
+    fn push_delete(&mut self, (namespace, key): (NamespaceId, &[u8]), change: usize) -> Option<Version> {
         let change_to = self.changes.keys.get(change)?;
-        if change_to.old.is_none() && !in_batch {
+        if change_to.old.is_none() && change_to.new.is_none() {
             return None;
         }
         let tombstone = RecordFields::new(RecordKind::Tombstone, namespace, key, &[], self.now_ms);
         Some(self.push_record(&tombstone, change))
     }
 
+    /// The same record with another expiry. Nothing is written for a key that is not there, nor where the expiry is to stay.
+    fn push_expire(
+        &mut self,
+        (namespace, key): (NamespaceId, &[u8]),
+        change: usize,
+        update: ExpiryUpdate,
+        current: Option<&Current>,
+    ) -> Result<Option<Version>> {
+        let expires_ms = self.expiry(update, current)?;
+        let Some((current, stored)) = current.and_then(|current| Some((current, current.stored.as_ref()?)))
+        else {
+            return Ok(None);
+        };
+        if update == ExpiryUpdate::Keep {
+            return Ok(current.version.map(Version::Kept).or_else(|| self.version_in_batch(change)));
+        }
+        let fields = RecordFields {
+            expires_ms,
+            tags: Some(&current.tags),
+            content_type: current.content_type.as_deref(),
+            attrs: Some(&current.attrs),
+            created_ms: current.created_ms,
+            codec: stored.codec,
+            logical_len: stored.logical_len,
+            ..RecordFields::new(stored.kind, namespace, key, &stored.value, stored.updated_ms)
+        };
+        Ok(Some(match self.is_past(expires_ms) {
+            true => self.push_past(&fields, change),
+            false => {
+                self.only_deletes = false;
+                self.push_record(&fields, change)
+            }
+        }))
+    }
+
+    /// The version of a key that the batch has written. What it says of the store itself stands before all records of keys.
+    fn version_in_batch(&self, change: usize) -> Option<Version> {
+        let first = self.body.count() - self.rows;
+        self.new_record(change).map(|new| Version::Record(first + new.row))
+    }
+
     fn push_put(
         &mut self,
-        namespace: NamespaceId,
-        key: &[u8],
+        (namespace, key): (NamespaceId, &[u8]),
         change: usize,
         put: &Put<'_>,
         blob: Option<FinishedBlob>,
         current: Option<&Current>,
-    ) -> Result<u32> {
-        let expires_ms = match put.expiry {
-            ExpiryUpdate::Never => None,
-            ExpiryUpdate::Keep => current.and_then(|current| current.expires_ms),
-            ExpiryUpdate::After(ttl) => Some(check_ttl(ttl, self.now_ms)?),
-            ExpiryUpdate::AtMs(at) => {
-                check_expiry(at)?;
-                Some(at)
-            }
-            other => return Err(unsupported(&other)),
-        };
+    ) -> Result<Version> {
+        let expires_ms = self.expiry(put.expiry, current)?;
         let tags = match &put.tags {
             TagsUpdate::Replace(tags) => Some(tags),
             TagsUpdate::Keep => current.map(|current| &current.tags),
@@ -273,21 +358,19 @@ impl<'a> Plan<'a> {
             created_ms: current.map_or(self.now_ms, |current| current.created_ms),
             ..RecordFields::new(kind, namespace, key, value, self.now_ms)
         };
-        let index = self.push_value(fields, change);
-        let is_live =
-            self.changes.keys.get(change).and_then(|change| change.new).is_some_and(|new| new.is_live);
+        let version = self.push_value(fields, change);
+        let is_live = self.new_record(change).is_some_and(|new| new.is_live);
         self.used_blobs.extend(blob.filter(|_| is_live).map(|blob| blob.id));
-        Ok(index)
+        Ok(version)
     }
 
     fn push_merge(
         &mut self,
-        namespace: NamespaceId,
-        key: &[u8],
+        (namespace, key): (NamespaceId, &[u8]),
         change: usize,
         merge: &Merge<'_>,
         current: Option<&Current>,
-    ) -> Result<(u32, Vec<u8>)> {
+    ) -> Result<(Version, Vec<u8>)> {
         let before = current.and_then(|current| current.value.as_deref());
         let value = merge.operator.merge(key, before, &merge.operand)?;
         check_value_len(value.len() as u64)?;
@@ -302,12 +385,19 @@ impl<'a> Plan<'a> {
         Ok((self.push_value(fields, change), value))
     }
 
+    fn is_past(&self, expires_ms: Option<u64>) -> bool {
+        expires_ms.is_some_and(|at| at <= self.now_ms)
+    }
+
     /// An expiry that is past already makes the write a delete.
-    fn push_value(&mut self, fields: RecordFields<'_>, change: usize) -> u32 {
-        if fields.expires_ms.is_some_and(|at| at <= self.now_ms) {
-            let tombstone =
-                RecordFields::new(RecordKind::Tombstone, fields.namespace, fields.key, &[], self.now_ms);
-            return self.push_record(&tombstone, change);
+    fn push_past(&mut self, fields: &RecordFields<'_>, change: usize) -> Version {
+        let RecordFields { namespace, key, .. } = *fields;
+        self.push_record(&RecordFields::new(RecordKind::Tombstone, namespace, key, &[], self.now_ms), change)
+    }
+
+    fn push_value(&mut self, fields: RecordFields<'_>, change: usize) -> Version {
+        if self.is_past(fields.expires_ms) {
+            return self.push_past(&fields, change);
         }
         self.only_deletes = false;
         let is_value = fields.kind == RecordKind::Value;
@@ -319,8 +409,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Adds the record of a key, which is the key's last so far. Gives its place among the frame's records.
-    fn push_record(&mut self, fields: &RecordFields<'_>, change: usize) -> u32 {
+    /// Adds the record of a key, which is the key's last so far.
+    fn push_record(&mut self, fields: &RecordFields<'_>, change: usize) -> Version {
         let index = self.body.count();
         let (at, len) = self.body.push(fields);
         let is_live = fields.kind != RecordKind::Tombstone;
@@ -328,7 +418,7 @@ impl<'a> Plan<'a> {
             change.new = Some(NewRecord { at, len, row: self.rows, is_live });
         }
         self.rows += 1;
-        index
+        Version::Record(index)
     }
 
     /// The frame and what it does, to be appended; what is left has the outcomes.

@@ -34,7 +34,7 @@ impl Targets<'_> {
 
 /// The names in a batch, in order, and whether each must exist afterwards.
 fn names<'b>(batch: &'b WriteBatch<'_>) -> SmallVec<[(&'b str, bool); 1]> {
-    let makes = |operation: &Operation<'_>| !matches!(operation.action, Action::Delete);
+    let makes = |operation: &Operation<'_>| !matches!(operation.action, Action::Delete | Action::Expire(_));
     if let [only] = batch {
         return SmallVec::from_iter([(&*only.namespace, makes(only))]);
     }
@@ -202,7 +202,7 @@ impl Shared {
                     let find = || self.find_to_change(namespace, hash, &operation.key);
                     plan.push(operation, namespace, hash, blobs.get(number - 1), find)
                 }
-                None => plan.push_absent(operation.condition),
+                None => plan.push_absent(operation),
             };
             planned.map_err(|error| error.in_batch(number, batch.len()))?;
         }

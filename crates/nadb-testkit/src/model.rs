@@ -94,8 +94,18 @@ struct Done {
     key: Vec<u8>,
     existed: bool,
     merged: Option<Vec<u8>>,
-    /// Whether it makes a record (of any kind), which takes a version.
-    numbered: bool,
+    /// Which version it gives.
+    version: Gives,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// None: it makes no record.
+    Nothing,
+    /// A new one, for a record of any kind.
+    New,
+    /// The one that the key has.
+    Kept,
 }
 
 impl Model {
@@ -192,7 +202,7 @@ impl Model {
     pub fn plan(&self, batch: &[Operation<'_>], now_ms: u64) -> Planned {
         let mut pending = Pending { next: self.clone(), done: Vec::with_capacity(batch.len()) };
         for operation in batch {
-            if !matches!(operation.action, Action::Delete) {
+            if !matches!(operation.action, Action::Delete | Action::Expire(_)) {
                 pending.next.namespaces.entry(operation.namespace.to_string()).or_default();
             }
         }
@@ -236,10 +246,28 @@ impl Pending {
                 let record = merged_record(value.clone(), current.as_deref(), now_ms);
                 (Some(record), Some(value))
             }
+            Action::Expire(update) => match &current {
+                Some(current) if *update != ExpiryUpdate::Keep => {
+                    let expires_ms = expiry(*update, Some(current), now_ms);
+                    (Some(Record { expires_ms, version: None, ..(**current).clone() }), None)
+                }
+                _ => {
+                    let version = if current.is_some() { Gives::Kept } else { Gives::Nothing };
+                    self.done.push(Done {
+                        namespace: name,
+                        key,
+                        existed: current.is_some(),
+                        merged: None,
+                        version,
+                    });
+                    return Ok(());
+                }
+            },
             _ => (None, None),
         };
-        let touched = self.done.iter().any(|done| done.namespace == name && done.key == key);
-        let numbered = record.is_some() || stored.is_some() || touched && self.next.records(&name).is_some();
+        let written = |done: &Done| done.namespace == name && done.key == key && done.version == Gives::New;
+        let is_new = record.is_some() || stored.is_some() || self.done.iter().any(written);
+        let version = if is_new { Gives::New } else { Gives::Nothing };
         if let Some(records) = self.next.namespaces.get_mut(&name) {
             let records = Arc::make_mut(records);
             match record.filter(|record| record.is_visible(now_ms)) {
@@ -247,7 +275,7 @@ impl Pending {
                 None => _ = records.remove(&key),
             }
         }
-        self.done.push(Done { namespace: name, key, existed: current.is_some(), merged, numbered });
+        self.done.push(Done { namespace: name, key, existed: current.is_some(), merged, version });
         Ok(())
     }
 
@@ -263,11 +291,21 @@ impl Pending {
         for (done, outcome) in self.done.iter().zip(outcomes) {
             if outcome.existed != done.existed
                 || outcome.merged != done.merged
-                || outcome.version.is_some() != done.numbered
+                || outcome.version.is_some() != (done.version != Gives::Nothing)
             {
                 return Err(format!("expected {done:?}, got {outcome:?}"));
             }
             let Some(version) = outcome.version else { continue };
+            if done.version == Gives::Kept {
+                let record = self.next.records(&done.namespace).and_then(|records| records.get(&done.key));
+                // The last operation of the key may have made another one, or deleted it.
+                if version > self.next.last_version
+                    || record.is_some_and(|r| r.version.is_some_and(|has| has < version))
+                {
+                    return Err(format!("a kept version {version} that was not given"));
+                }
+                continue;
+            }
             if version <= self.next.last_version {
                 return Err(format!("version {version} after version {}", self.next.last_version));
             }
@@ -289,8 +327,8 @@ impl Pending {
     }
 }
 
-fn put_record(put: &Put<'_>, current: Option<&Record>, now_ms: u64) -> Record {
-    let expires_ms = match put.expiry {
+fn expiry(update: ExpiryUpdate, current: Option<&Record>, now_ms: u64) -> Option<u64> {
+    match update {
         ExpiryUpdate::Never => None,
         ExpiryUpdate::Keep => current.and_then(|current| current.expires_ms),
         ExpiryUpdate::After(ttl) => {
@@ -298,7 +336,11 @@ fn put_record(put: &Put<'_>, current: Option<&Record>, now_ms: u64) -> Record {
         }
         ExpiryUpdate::AtMs(at) => Some(at),
         other => unreachable!("the model does not know {other:?}"),
-    };
+    }
+}
+
+fn put_record(put: &Put<'_>, current: Option<&Record>, now_ms: u64) -> Record {
+    let expires_ms = expiry(put.expiry, current, now_ms);
     let tags = match &put.tags {
         TagsUpdate::Replace(tags) => tags.clone(),
         TagsUpdate::Keep => current.map(|current| current.tags.clone()).unwrap_or_default(),

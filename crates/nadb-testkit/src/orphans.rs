@@ -64,6 +64,8 @@ fn named(fs: Arc<dyn Fs>, dir: &Path) -> Result<Vec<BlobId>> {
     Log::open(fs, dir, options, &mut named, Arc::new(Nobody))?;
     let Named(mut named) = named;
     named.sort_unstable();
+    // Records that differ in their expiry alone name the same one.
+    named.dedup();
     Ok(named)
 }
 

@@ -71,7 +71,8 @@ pub fn short_script(seed: u64) -> Vec<Step> {
 pub fn random_step(random: &mut Dice) -> Step {
     let name = *random.pick(&NAMESPACES);
     match random.below(128) {
-        0..=29 => Step::Write(vec![put_op(random, name)], class(random)),
+        0..=21 => Step::Write(vec![put_op(random, name)], class(random)),
+        22..=29 => Step::Write(vec![expire_op(random, name)], class(random)),
         30..=41 => Step::Write(random_batch(random), class(random)),
         42..=51 => Step::Write(vec![conditional_op(random, name)], class(random)),
         52..=59 => Step::Write(vec![merge_op(random)], class(random)),
@@ -181,6 +182,17 @@ fn large_op(random: &mut Dice) -> Op {
     op("app/users", key, Action::Put(Put::new(value)))
 }
 
+fn expire_op(random: &mut Dice, name: &'static str) -> Op {
+    let expiry = match random.below(8) {
+        0..=2 => ExpiryUpdate::After(Duration::from_millis(1 + random.below(15_000))),
+        3..=4 => ExpiryUpdate::AtMs(START_MS + random.below(40_000)),
+        5 => ExpiryUpdate::Keep,
+        _ => ExpiryUpdate::Never,
+    };
+    let key = if random.chance(15) { b"n0".to_vec() } else { key(random) };
+    op(name, key, Action::Expire(expiry))
+}
+
 fn delete_op(random: &mut Dice, name: &'static str) -> Op {
     op(name, key(random), Action::Delete)
 }
@@ -197,13 +209,12 @@ fn merge_op(random: &mut Dice) -> Op {
 }
 
 fn conditional_op(random: &mut Dice, name: &'static str) -> Op {
-    match random.chance(30) {
-        true => {
-            let op = delete_op(random, name);
-            with_condition(random, op)
-        }
-        false => conditional_put(random, name),
-    }
+    let op = match random.below(10) {
+        0..=2 => delete_op(random, name),
+        3 => expire_op(random, name),
+        _ => return conditional_put(random, name),
+    };
+    with_condition(random, op)
 }
 
 fn conditional_put(random: &mut Dice, name: &'static str) -> Op {
@@ -227,8 +238,9 @@ pub fn random_batch(random: &mut Dice) -> Vec<Op> {
     for _ in 0..2 + random.below(5) {
         let name = *random.pick(&NAMESPACES);
         ops.push(match random.below(12) {
-            0..=6 => put_op(random, name),
-            7..=9 => delete_op(random, name),
+            0..=5 => put_op(random, name),
+            6..=7 => expire_op(random, name),
+            8..=9 => delete_op(random, name),
             10 => op("counters", b"n0".to_vec(), add(random.below(9))),
             _ => conditional_op(random, name),
         });
@@ -236,10 +248,15 @@ pub fn random_batch(random: &mut Dice) -> Vec<Op> {
     if random.chance(30)
         && let Some(first) = ops.first().cloned()
     {
-        let value = value(random);
-        let put = Action::Put(random_put(random, value));
+        let action = match random.chance(30) {
+            true => expire_op(random, "app/users").operation.action,
+            false => {
+                let value = value(random);
+                Action::Put(random_put(random, value))
+            }
+        };
         ops.push(Op {
-            operation: Operation::new(first.operation.namespace, first.operation.key, put),
+            operation: Operation::new(first.operation.namespace, first.operation.key, action),
             version: VersionIs::Unnamed,
         });
     }

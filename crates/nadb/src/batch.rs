@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nadb_core::{
-    Action, Add, Backend, Condition, Durability, Merge, MergeOperator, Operation, Outcome, Result,
-    WriteOptions,
+    Action, Add, Backend, Condition, Durability, ExpiryUpdate, Merge, MergeOperator, Operation, Outcome,
+    Result, WriteOptions,
 };
 
-use crate::settings::PutSettings;
+use crate::settings::{PutSettings, unix_ms};
 
 /// Writes to any keys of any namespaces that happen all or not at all, also across a crash; made by
 /// [`Store::batch`](crate::Store::batch). Nothing happens before [`commit`](Batch::commit).
@@ -42,7 +42,7 @@ struct Item {
     namespace: String,
     key: Vec<u8>,
     change: Change,
-    /// All of them matter to a put, the condition alone to a delete, none to a merge.
+    /// All of them matter to a put, the condition alone to a delete, none to a merge or another expiry.
     settings: PutSettings,
 }
 
@@ -51,6 +51,7 @@ enum Change {
     Put(Vec<u8>),
     Delete,
     Merge(Merge<'static>),
+    Expire(ExpiryUpdate),
 }
 
 impl Item {
@@ -61,6 +62,7 @@ impl Item {
             Change::Put(value) => Action::Put(settings.into_put(value)?),
             Change::Delete => Action::Delete,
             Change::Merge(merge) => Action::Merge(merge),
+            Change::Expire(update) => Action::Expire(update),
         };
         Ok(Operation::new(namespace, key, action).when(condition))
     }
@@ -174,6 +176,66 @@ impl Batch {
     ) -> &mut Self {
         let merge = Merge::new(Arc::new(operator), operand.as_ref().to_vec());
         self.push(namespace.into(), key.as_ref(), Change::Merge(merge));
+        self
+    }
+
+    /// Adds another expiry, as [`Namespace::expire`](crate::Namespace::expire); the outcome's `existed` says whether the key was
+    /// there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let store = nadb::Store::memory()?;
+    /// let mut batch = store.batch();
+    /// batch.set("n", "a", "1").expire("n", "a", Duration::from_secs(60)).expire("n", "b", Duration::from_secs(60));
+    /// let outcomes = batch.commit()?;
+    /// assert!(outcomes[1].existed && !outcomes[2].existed);
+    /// assert!(store.namespace("n")?.metadata("a")?.unwrap().expires().is_some());
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn expire(
+        &mut self,
+        namespace: impl Into<String>,
+        key: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) -> &mut Self {
+        self.change_expiry(namespace.into(), key.as_ref(), ExpiryUpdate::After(ttl))
+    }
+
+    /// Adds an expiry at a moment, as [`Namespace::expire_at`](crate::Namespace::expire_at).
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let mut batch = store.batch();
+    /// batch.set("n", "k", "v").expire_at("n", "k", std::time::UNIX_EPOCH);
+    /// assert!(!batch.commit()?[1].exists, "that is past");
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn expire_at(
+        &mut self,
+        namespace: impl Into<String>,
+        key: impl AsRef<[u8]>,
+        at: SystemTime,
+    ) -> &mut Self {
+        self.change_expiry(namespace.into(), key.as_ref(), ExpiryUpdate::AtMs(unix_ms(at)))
+    }
+
+    /// Adds the end of an expiry, as [`Namespace::persist`](crate::Namespace::persist).
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let mut batch = store.batch();
+    /// batch.put("n", "k", "v").ttl(std::time::Duration::from_secs(60));
+    /// batch.persist("n", "k");
+    /// batch.commit()?;
+    /// assert_eq!(store.namespace("n")?.ttl("k")?, nadb::Ttl::Never);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn persist(&mut self, namespace: impl Into<String>, key: impl AsRef<[u8]>) -> &mut Self {
+        self.change_expiry(namespace.into(), key.as_ref(), ExpiryUpdate::Never)
+    }
+
+    fn change_expiry(&mut self, namespace: String, key: &[u8], update: ExpiryUpdate) -> &mut Self {
+        self.push(namespace, key, Change::Expire(update));
         self
     }
 

@@ -33,6 +33,7 @@ mod builder;
 mod iter;
 #[cfg(feature = "json")]
 mod json;
+mod lifetime;
 pub mod limits;
 pub mod merge;
 mod namespace;
@@ -50,8 +51,9 @@ mod typed;
 pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, Compression, Cursor, Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata,
-    NamespaceInfo, OpenPhase, OpenProgress, Outcome, ReadTime, RecoveryReport, Result, SegmentInfo,
-    SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
+    NamespaceInfo, OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport, Result,
+    SegmentInfo, SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime,
+    Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
@@ -61,6 +63,7 @@ pub use nadb_engine::{
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;
 pub use iter::{Iter, Keys};
+pub use lifetime::Ttl;
 pub use namespace::Namespace;
 pub use put::PutBuilder;
 pub use query::{Moment, Page, Query, QueryEntries, QueryKeys, TagCount, TimeRange};

@@ -36,6 +36,10 @@ impl Namespace {
         Namespace { backend, name: name.into() }
     }
 
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     /// The name.
     ///
     /// ```

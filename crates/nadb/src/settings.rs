@@ -70,7 +70,7 @@ impl PutSettings {
 }
 
 /// Unix milliseconds, rounded up, so that a record lives no shorter than was said; before 1970 is long past.
-fn unix_ms(at: SystemTime) -> u64 {
+pub(crate) fn unix_ms(at: SystemTime) -> u64 {
     let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{
-    Backend, Capabilities, NamespaceInfo, RecoveryReport, Result, SegmentInfo, Stats, VerifyReport,
+    Backend, Capabilities, NamespaceInfo, PurgeReport, RecoveryReport, Result, SegmentInfo, Stats,
+    VerifyReport,
 };
 use nadb_engine::{Engine, Options};
 use nadb_vfs::MemFs;
@@ -213,6 +214,29 @@ impl Store {
     /// ```
     pub fn flush(&self) -> Result<()> {
         self.backend.flush()
+    }
+
+    /// Lets go of everything that has expired, at once and not some time later in the background, and says of how many records.
+    /// No read shows what has expired, purged or not; what was purged stays gone, also when the clock is set back later. It goes by the
+    /// clock as it is, also where the background has its doubts about it: see docs/ttl.md.
+    ///
+    /// # Errors
+    /// `Unsupported` on a backend without [`Feature::Purge`](crate::backend::Feature::Purge); those of any write. What was let go of
+    /// before an error stays so.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let store = nadb::Store::memory()?;
+    /// let n = store.namespace("n")?;
+    /// n.put("brief", "v").ttl(Duration::from_millis(1)).commit()?;
+    /// n.put("long", "v").ttl(Duration::from_secs(60)).commit()?;
+    /// std::thread::sleep(Duration::from_millis(5));
+    /// store.purge_expired()?;
+    /// assert_eq!(store.stats()?.keys, 1);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn purge_expired(&self) -> Result<PurgeReport> {
+        self.backend.purge_expired()
     }
 
     /// Counts and sizes.

@@ -37,7 +37,7 @@ pub(crate) trait Tagged: Counted + Send + Sync {
     /// How many records have a tag.
     fn count(&self, tag: &str) -> Result<u64>;
 
-    /// Makes all go that expired at or before this, which is not after now; says how many went.
+    /// Makes all go that expired at or before this, which is not after now; says how many went by that.
     fn purge(&self, upto_ms: u64) -> Result<u64>;
 
     /// Closes the store in order.

@@ -43,12 +43,13 @@ struct Draft<'s, 'b> {
 impl MapBackend {
     /// An empty store that tells the time by `clock`.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> MapBackend {
-        // Stats, snapshots, streams and merges by the user's operators, but no flush, no segments, no durability classes.
+        // Stats, snapshots, streams, expire and merges by the user's operators, but no flush, no segments, no durability classes.
         let mut capabilities = Capabilities::new("map")
             .with(Feature::Stats)
             .with(Feature::Snapshots)
             .with(Feature::Streams)
-            .with(Feature::CustomMerges);
+            .with(Feature::CustomMerges)
+            .with(Feature::Expire);
         capabilities.scans = ScanConsistency::Settled;
         capabilities.value_bytes_max = 1 << 20;
         capabilities.batch_bytes_max = 8 << 20;
@@ -94,6 +95,16 @@ impl<'b> Draft<'_, 'b> {
                 check_value_len_max(value.len() as u64, self.value_bytes_max)?;
                 (Some(self.merged(place.1, value.clone(), current)), Some(value))
             }
+            Action::Expire(update) => {
+                let expires_ms = self.expiry(*update, current)?;
+                let Some(current) = current.filter(|_| *update != ExpiryUpdate::Keep) else {
+                    let version = current.map(|entry| entry.metadata.version);
+                    return Ok(Outcome::new(version, existed, existed, None));
+                };
+                let mut entry = current.clone();
+                (entry.metadata.expires_ms, entry.metadata.version) = (expires_ms, self.version + 1);
+                (Some(entry), None)
+            }
             _ => return Err(Error::unsupported("map", "this operation")),
         };
         // An expiry already past makes a put act as a delete.
@@ -106,15 +117,19 @@ impl<'b> Draft<'_, 'b> {
         Ok(Outcome::new((existed || exists).then_some(self.version), existed, exists, merged))
     }
 
-    fn written(&self, key: &[u8], put: &Put<'_>, current: Option<&Entry>) -> Result<Entry> {
-        let mut metadata = Metadata::new(self.version + 1, put.value.len() as u64, self.now_ms);
-        metadata.expires_ms = match put.expiry {
+    fn expiry(&self, update: ExpiryUpdate, current: Option<&Entry>) -> Result<Option<u64>> {
+        Ok(match update {
             ExpiryUpdate::Never => None,
             ExpiryUpdate::Keep => current.and_then(|entry| entry.metadata.expires_ms),
             ExpiryUpdate::After(ttl) => Some(check_ttl(ttl, self.now_ms)?),
             ExpiryUpdate::AtMs(at) => Some(at),
             other => return Err(Error::unsupported("map", &format!("{other:?}"))),
-        };
+        })
+    }
+
+    fn written(&self, key: &[u8], put: &Put<'_>, current: Option<&Entry>) -> Result<Entry> {
+        let mut metadata = Metadata::new(self.version + 1, put.value.len() as u64, self.now_ms);
+        metadata.expires_ms = self.expiry(put.expiry, current)?;
         metadata.tags = match &put.tags {
             TagsUpdate::Replace(tags) => tags.clone(),
             TagsUpdate::Keep => current.map(|entry| entry.metadata.tags.clone()).unwrap_or_default(),
@@ -206,6 +221,11 @@ impl Backend for MapBackend {
         let state = self.open_state()?;
         let info = |(name, keys): (&String, &Arc<Keys>)| NamespaceInfo::new(name, keys.len() as u64);
         Ok(state.namespaces.iter().map(info).collect())
+    }
+
+    fn now_ms(&self) -> Result<u64> {
+        drop(self.open_state()?);
+        Ok(self.clock.now_ms())
     }
 
     fn drop_namespace(&self, name: &str) -> Result<bool> {

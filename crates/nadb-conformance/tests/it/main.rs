@@ -34,7 +34,6 @@ flush
 segments
 verify
 recovery
-expire
 purge
 durability class Buffered
 durability class Flushed

@@ -75,6 +75,21 @@ faults! {
         a_delete_says_whether_the_key_was_there,
         what_is_absent_is_no_error_and_creates_nothing;
     expected_is_a_limit: ExpectedIsALimit => pages_go_on_after_the_last_key;
+    expires_are_forgotten: ExpiresAreForgotten =>
+        an_expire_changes_the_expiry_alone,
+        a_new_lifetime_counts_from_its_write,
+        an_expire_into_the_past_is_a_delete,
+        expires_obey_conditions,
+        expires_in_a_batch_see_what_came_before,
+        a_snapshot_has_the_expiry_of_its_moment;
+    expires_are_updates: ExpiresAreUpdates => an_expire_changes_the_expiry_alone;
+    expires_begin_anew: ExpiresBeginAnew => what_is_absent_does_not_expire;
+    expires_create_namespaces: ExpiresCreateNamespaces => what_is_absent_does_not_expire;
+    expires_drop_tags: ExpiresDropTags => an_expire_changes_the_expiry_alone;
+    expires_ignore_conditions: ExpiresIgnoreConditions => expires_obey_conditions;
+    expires_keep_the_sooner: ExpiresKeepTheSooner => an_expire_changes_the_expiry_alone;
+    expires_of_absent_keys_succeed: ExpiresOfAbsentKeysSucceed => what_is_absent_does_not_expire;
+    expires_write_what_they_keep: ExpiresWriteWhatTheyKeep => keeping_the_expiry_writes_nothing;
     expired_are_contained: ExpiredAreContained => an_expired_record_is_absent_everywhere;
     expired_are_listed: ExpiredAreListed => an_expired_record_is_absent_everywhere;
     flush_is_claimed: FlushClaims => optional_methods_work_or_are_refused;

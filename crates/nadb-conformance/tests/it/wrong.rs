@@ -37,6 +37,15 @@ pub(crate) enum Fault {
     ErrorsDoNotNameTheLimit,
     EveryDeleteFoundSomething,
     ExpectedIsALimit,
+    ExpiresAreForgotten,
+    ExpiresAreUpdates,
+    ExpiresBeginAnew,
+    ExpiresCreateNamespaces,
+    ExpiresDropTags,
+    ExpiresIgnoreConditions,
+    ExpiresKeepTheSooner,
+    ExpiresOfAbsentKeysSucceed,
+    ExpiresWriteWhatTheyKeep,
     ExpiredAreContained,
     ExpiredAreListed,
     FlushClaims,
@@ -154,16 +163,48 @@ impl Wrong {
         let action = match &operation.action {
             Action::Put(put) => Action::Put(self.put(put)),
             Action::Merge(merge) => Action::Merge(self.merge(merge)),
+            Action::Expire(update) => self.expire(operation, *update),
             other => other.clone(),
         };
         let is_ignored = match self.fault {
             Fault::ConditionsAreIgnored => true,
             Fault::ConditionsOfDeletesAreIgnored => matches!(action, Action::Delete),
+            Fault::ExpiresIgnoreConditions => matches!(action, Action::Expire(_)),
             _ => false,
         };
         let condition = if is_ignored { Condition::Always } else { operation.condition };
         let namespace = self.namespace(&operation.namespace).to_owned();
         Operation::new(namespace, self.key(&operation.key), action).when(condition)
+    }
+
+    /// What becomes of an expire.
+    fn expire(&self, operation: &Operation<'_>, update: ExpiryUpdate) -> Action<'static> {
+        let entry = self.map.get_entry(&operation.namespace, &operation.key).unwrap_or_default();
+        let expires_ms = entry.as_ref().and_then(|entry| entry.metadata.expires_ms);
+        let put = |entry: Entry| {
+            let mut put = Put::new(entry.value.to_vec());
+            (put.expiry, put.tags) = (update, TagsUpdate::Keep);
+            (put.attrs, put.content_type) =
+                (entry.metadata.attrs, entry.metadata.content_type.map(Into::into));
+            put
+        };
+        match (self.fault, entry, update) {
+            (Fault::ExpiresAreForgotten, ..) => Action::Expire(ExpiryUpdate::Keep),
+            (Fault::ExpiresAreUpdates, Some(entry), _) => Action::Put(put(entry)),
+            (Fault::ExpiresDropTags, Some(entry), _) => {
+                let mut put = put(entry);
+                put.tags = TagsUpdate::default();
+                Action::Put(put)
+            }
+            (Fault::ExpiresBeginAnew, None, _) => Action::Put(Put::new(Vec::new())),
+            (Fault::ExpiresKeepTheSooner, _, ExpiryUpdate::AtMs(at)) => {
+                Action::Expire(ExpiryUpdate::AtMs(at.min(expires_ms.unwrap_or(at))))
+            }
+            (Fault::ExpiresWriteWhatTheyKeep, Some(_), ExpiryUpdate::Keep) => {
+                Action::Expire(expires_ms.map_or(ExpiryUpdate::Never, ExpiryUpdate::AtMs))
+            }
+            _ => Action::Expire(update),
+        }
     }
 
     fn merge<'b>(&self, merge: &Merge<'b>) -> Merge<'b> {
@@ -177,8 +218,10 @@ impl Wrong {
     /// What is wrong about a batch before it is done.
     fn prepare(&self, batch: &WriteBatch<'_>) -> Result<()> {
         match self.fault {
-            Fault::DeletesCreateNamespaces => {
-                for operation in batch {
+            Fault::DeletesCreateNamespaces | Fault::ExpiresCreateNamespaces => {
+                let is_delete = |o: &Operation<'_>| matches!(o.action, Action::Delete);
+                let makes = |o: &&Operation<'_>| is_delete(o) == self.is(Fault::DeletesCreateNamespaces);
+                for operation in batch.iter().filter(makes) {
                     let name = operation.namespace.clone().into_owned();
                     let set = |action| Operation::new(name.clone(), b"tmp".as_slice(), action);
                     self.map
@@ -209,6 +252,7 @@ impl Wrong {
                 outcome.version = outcome.version.map(|version| version - self.offset.load(Ordering::SeqCst));
             }
             Fault::EveryDeleteFoundSomething => outcome.existed |= !outcome.exists,
+            Fault::ExpiresOfAbsentKeysSucceed => outcome.existed |= outcome.version.is_none(),
             Fault::MergesDoNotGiveTheValue => {
                 outcome.merged = outcome.merged.map(|value| value[..value.len().min(1)].to_vec());
             }

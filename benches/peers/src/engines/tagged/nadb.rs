@@ -74,7 +74,7 @@ impl Tagged for Nadb {
     }
 
     fn purge(&self, _upto_ms: u64) -> Result<u64> {
-        anyhow::bail!("no purge yet")
+        Ok(self.store.purge_expired()?.records)
     }
 
     fn close(self: Box<Self>) -> Result<()> {
