@@ -5,6 +5,7 @@
 //! read's latency counts from when it was due, so that a pause is felt by every read that should have been done meanwhile. Five runs,
 //! each with a store of its own, read calmly first and then from the moment of expiry on, while `purge_expired` runs in another thread.
 //! Compared are the latencies at 99.9 % of the calm reads and of those that were due before the purge had ended; medians of the runs.
+//! Beside them stands what the same loop sees when it reads nothing: where that is not far below, the machine was measured.
 //! NADB_BENCH_DIR names the disk.
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark's program says what it measured")]
 
@@ -56,7 +57,10 @@ struct Latencies {
 }
 
 impl Latencies {
-    fn of(mut all: Vec<Duration>) -> Latencies {
+    /// Of the reads that were due in the time `upto`.
+    fn of(reads: Vec<Read>, upto: Duration) -> Latencies {
+        let in_time = reads.into_iter().filter(|(due, _)| *due <= upto);
+        let mut all: Vec<Duration> = in_time.map(|(_, latency)| latency).collect();
         all.sort_unstable();
         let at = |share: f64| {
             #[expect(
@@ -83,6 +87,8 @@ impl std::fmt::Display for Latencies {
 struct Run {
     /// Reads a second of the open loop.
     rate: f64,
+    /// Of the loop alone.
+    nothing: Latencies,
     calm: Latencies,
     beside: Latencies,
     purged: u64,
@@ -92,8 +98,8 @@ struct Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Run { rate, calm, beside, purged, took } = self;
-        write!(f, "{rate:.0} reads a second; calm: {calm}; ")?;
+        let Run { rate, nothing, calm, beside, purged, took } = self;
+        write!(f, "{rate:.0} reads a second; without reading: {nothing}; calm: {calm}; ")?;
         write!(f, "beside expiry, which was over {took:.1?} after its moment with {purged} purged: {beside}")
     }
 }
@@ -107,7 +113,8 @@ impl Run {
         let moment = load(&store, &reads)?;
         let peak = reads.at_peak()?;
         let rate = peak / 2.0;
-        let calm = reads.due(rate, Instant::now(), |elapsed| elapsed < READING)?;
+        let nothing = due(rate, Instant::now(), |elapsed| elapsed < READING, |_| Ok(()))?;
+        let calm = due(rate, Instant::now(), |elapsed| elapsed < READING, |random| reads.one(random))?;
         let wait = moment.checked_duration_since(Instant::now());
         thread::sleep(wait.ok_or("records expired before the reads began: the load was too slow")?);
         let (beside, ended, purged) = beside_purge(&store, &reads, rate, moment)?;
@@ -117,10 +124,14 @@ impl Run {
         }
         store.close()?;
         let took = ended - moment;
-        let due_before: Vec<Duration> =
-            beside.iter().filter(|(due, _)| *due <= took).map(|(_, latency)| *latency).collect();
-        let calm = calm.into_iter().map(|(_, latency)| latency).collect();
-        Ok(Run { rate, calm: Latencies::of(calm), beside: Latencies::of(due_before), purged, took })
+        Ok(Run {
+            rate,
+            nothing: Latencies::of(nothing, READING),
+            calm: Latencies::of(calm, READING),
+            beside: Latencies::of(beside, took),
+            purged,
+            took,
+        })
     }
 }
 
@@ -131,7 +142,7 @@ fn load(store: &Store, reads: &Reads) -> Outcome<Instant> {
         reads.namespace.set(key(number, SEED), reads.value(number)?)?;
     }
     // Records with tags and expiries take longer, and are not to be gone before all of it has been read calmly.
-    let moment = Instant::now() + 4 * start.elapsed() + AT_PEAK + READING + Duration::from_secs(1);
+    let moment = Instant::now() + 4 * start.elapsed() + AT_PEAK + 2 * READING + Duration::from_secs(1);
     let expiring = store.namespace("expiring")?;
     for number in 0..reads.keys {
         let ttl = moment.checked_duration_since(Instant::now()).ok_or("the load was too slow")?;
@@ -158,7 +169,8 @@ fn beside_purge(
             let purged = store.purge_expired()?.records;
             Ok((Instant::now(), purged))
         });
-        let done = reads.due(rate, moment, |elapsed| elapsed < READING || !purging.is_finished());
+        let goes_on = |elapsed| elapsed < READING || !purging.is_finished();
+        let done = due(rate, moment, goes_on, |random| reads.one(random));
         let (ended, purged) = purging.join().map_err(|_| "the purge panicked")??;
         Ok((done?, ended, purged))
     })
@@ -196,22 +208,27 @@ impl Reads {
         }
         Ok(f64::from(count) / start.elapsed().as_secs_f64())
     }
+}
 
-    /// So many reads a second, each as soon as it is due, from `start` on and for as long as `goes_on` of the time since.
-    fn due(&self, rate: f64, start: Instant, goes_on: impl Fn(Duration) -> bool) -> Outcome<Vec<Read>> {
-        let (mut random, mut done) = (Random::new(SEED), Vec::new());
-        let distance = Duration::from_secs_f64(1.0 / rate);
-        let mut due = Duration::ZERO;
-        while goes_on(due) {
-            while start.elapsed() < due {
-                std::hint::spin_loop();
-            }
-            self.one(&mut random)?;
-            done.push((due, start.elapsed() - due));
-            due += distance;
+/// So many reads a second, each as soon as it is due, from `start` on and for as long as `goes_on` of the time since.
+fn due(
+    rate: f64,
+    start: Instant,
+    goes_on: impl Fn(Duration) -> bool,
+    read: impl Fn(&mut Random) -> Outcome<()>,
+) -> Outcome<Vec<Read>> {
+    let (mut random, mut done) = (Random::new(SEED), Vec::new());
+    let distance = Duration::from_secs_f64(1.0 / rate);
+    let mut due = Duration::ZERO;
+    while goes_on(due) {
+        while start.elapsed() < due {
+            std::hint::spin_loop();
         }
-        Ok(done)
+        read(&mut random)?;
+        done.push((due, start.elapsed() - due));
+        due += distance;
     }
+    Ok(done)
 }
 
 fn median(mut of: Vec<Duration>) -> Duration {

@@ -109,13 +109,8 @@ impl Work {
     fn ask(&self, engine: &dyn Tagged, names: &Names, answers: &Answers) -> Result<()> {
         let even = even_pairs(QUERIES, SEED ^ 23);
         let frequent = frequent_pairs(QUERIES / 4, SEED ^ 24);
-        let counted = |work: &dyn Fn(&mut dyn FnMut(&[u8])) -> Result<()>| {
-            let mut count = 0;
-            work(&mut |_| count += 1)?;
-            Ok(count)
-        };
-        let all = |tags: [&str; 2]| counted(&|see| engine.all_of(tags, see));
-        let any = |tags: [&str; 2]| counted(&|see| engine.any_of(tags, see));
+        let all = |tags: [&str; 2]| counted(|see| engine.all_of(tags, see));
+        let any = |tags: [&str; 2]| counted(|see| engine.any_of(tags, see));
         let (of_all, of_any): (Answer, Answer) =
             (&|tags| answers.count_all(tags), &|tags| answers.count_any(tags));
         self.ask_row("8 tags: all of 2, drawn evenly", names, asked(&even, of_all), &all)?;
@@ -148,6 +143,13 @@ impl Work {
         }
         self.show(row, 1, &timed, None, Some(remark))
     }
+}
+
+/// How many keys a query shows.
+fn counted(query: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<()>) -> Result<u64> {
+    let mut count = 0;
+    query(&mut |_| count += 1)?;
+    Ok(count)
 }
 
 fn asked(pairs: &[[TagNumber; 2]], answer: Answer) -> Vec<Asked> {

@@ -2,7 +2,10 @@
 //! is its own covering index; a second index by key and tag finds what an overwrite and a purge have to delete. Both tables' rows change in
 //! one transaction. Expiries have an index of the rows that have one.
 //!
-//! All-of is an `INTERSECT`, any-of a `UNION`, both of sorted rows: SQLite merges those in key order.
+//! All-of is an `INTERSECT`, any-of a `UNION`. Asked for in key order, SQLite merges the sorted rows of both tags, and that was faster than
+//! joins, `EXISTS`, `IN` with `DISTINCT`, or the same without an order. The count of any-of is the sum of both counts without what they have in
+//! common, faster than counting a `UNION` or distinct keys; its `LIMIT -1` keeps SQLite from dropping the order. Row ids in the table of records
+//! made no difference.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,8 +32,10 @@ const ALL_OF: &str =
     "SELECT key FROM tags WHERE tag = ?1 INTERSECT SELECT key FROM tags WHERE tag = ?2 ORDER BY key";
 const ANY_OF: &str =
     "SELECT key FROM tags WHERE tag = ?1 UNION SELECT key FROM tags WHERE tag = ?2 ORDER BY key";
-const COUNT_ANY_OF: &str = "SELECT count(*) FROM
-    (SELECT key FROM tags WHERE tag = ?1 UNION SELECT key FROM tags WHERE tag = ?2 ORDER BY key)";
+const COUNT_ANY_OF: &str =
+    "SELECT (SELECT count(*) FROM tags WHERE tag = ?1) + (SELECT count(*) FROM tags WHERE tag = ?2)
+    - (SELECT count(*) FROM (SELECT key FROM tags WHERE tag = ?1 INTERSECT SELECT key FROM tags WHERE tag = ?2
+        ORDER BY key LIMIT -1))";
 const COUNT: &str = "SELECT count(*) FROM tags WHERE tag = ?1";
 const EXPIRED: &str = "SELECT key FROM records WHERE expires <= ?1 ORDER BY expires LIMIT ?2";
 
