@@ -13,7 +13,7 @@ use crate::TimeSpent;
 pub struct NamespaceInfo {
     /// The name.
     pub name: String,
-    /// Keys in it. Expired ones count until they are overwritten or deleted.
+    /// Keys in it. Expired ones count until they are overwritten, deleted or let go of.
     pub keys: u64,
 }
 
@@ -102,7 +102,7 @@ impl SegmentInfo {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Keys with a record; expired ones count until they are overwritten or deleted.
+    /// Keys with a record; expired ones count until they are overwritten, deleted or let go of.
     pub keys: u64,
     /// Namespaces.
     pub namespaces: u64,
@@ -151,6 +151,12 @@ pub struct Stats {
     pub seal_waits: u64,
     /// Segments that were ended before they were full, because of the memory of their rows.
     pub early_rotations: u64,
+    /// Records that had expired and were let go of since the store was opened.
+    pub reaped_records: u64,
+    /// What expired at or before this, in Unix milliseconds, stays gone, whatever the clock shows; 0 where nothing was let go of yet.
+    pub time_mark_ms: u64,
+    /// Why nothing is let go of in the background though it has expired; `None` where all is well. See docs/ttl.md.
+    pub reaping_refused: Option<String>,
     /// Views that are open: snapshots, scans, reads of several keys.
     pub views: u64,
     /// How long the oldest of them has been open.

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
     Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Listing, Metadata, NamespaceInfo,
-    Operation, Outcome, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value,
-    ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
+    Operation, Outcome, PurgeReport, RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo,
+    Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
@@ -14,7 +14,6 @@ use crate::{Engine, Snapshot};
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
     let mut capabilities = Capabilities::new("engine");
     capabilities.features.extend(Feature::ALL);
-    capabilities.features.remove(&Feature::Purge);
     capabilities.durability = vec![Durability::Buffered, Durability::Flushed, Durability::Synced];
     capabilities.scans = ScanConsistency::Settled;
     capabilities.value_bytes_max = BLOB_BYTES_MAX;
@@ -62,6 +61,10 @@ impl Backend for Engine {
 
     fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         Engine::namespaces(self)
+    }
+
+    fn purge_expired(&self) -> Result<PurgeReport> {
+        Engine::purge_expired(self)
     }
 
     fn now_ms(&self) -> Result<u64> {

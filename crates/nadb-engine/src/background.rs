@@ -1,8 +1,9 @@
-//! The background thread: hands buffered frames over, syncs, prepares segments, marks the end when the store is idle.
+//! The background thread: hands buffered frames over, syncs, prepares segments, marks the end when the store is idle, lets go of what has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nadb_core::{Error, Result};
 
@@ -47,16 +48,20 @@ impl Shared {
         let clock = &self.options.clock;
         let mut synced_at = clock.monotonic();
         let mut has_failed = false;
+        // Whether more has expired than was let go of at one go.
+        let mut goes_on = false;
         loop {
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
                 let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
                 if !wake.must_stop && (has_failed || !is_due) {
-                    if self.is_quiet() {
-                        self.woken.wait(&mut wake);
-                    } else {
-                        self.woken.wait_for(&mut wake, self.options.flush_interval);
+                    let until_flush = (!self.is_quiet()).then_some(self.options.flush_interval);
+                    let until_reaping = if goes_on { Some(Duration::ZERO) } else { self.until_reaping() };
+                    match until_flush.into_iter().chain(until_reaping).min() {
+                        None => self.woken.wait(&mut wake),
+                        Some(time) if time.is_zero() => {}
+                        Some(time) => _ = self.woken.wait_for(&mut wake, time),
                     }
                 }
                 if wake.must_stop {
@@ -69,8 +74,12 @@ impl Shared {
             // the next write hears of either.
             has_failed = self.maintain_files().and_then(|()| self.seal_next()).is_err();
             let _ = self.keyspace.purge_dropped();
+            let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
+            // What cannot be let go of now is due again at the next look.
+            goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
+                self.look_at_clock();
                 let was_active = self.activity.swap(false, Ordering::AcqRel);
                 let _ = self.log.sync_all();
                 if !was_active {

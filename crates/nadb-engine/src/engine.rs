@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nadb_core::{
-    Durability, Entry, Error, ErrorKind, Metadata, Operation, Outcome, Result, Value, ValueReader,
-    ValueWriter, WriteBatch, WriteOptions,
+    Durability, Entry, Error, ErrorKind, Metadata, Operation, Outcome, PurgeReport, Result, Value,
+    ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
@@ -19,6 +19,7 @@ use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
 use crate::options::Options;
+use crate::reaper::Reaper;
 use crate::replay::Replay;
 use crate::report::{NamespaceInfo, RecoveryReport, SegmentInfo, SegmentState, Stats, VerifyReport};
 use crate::scan::Scan;
@@ -27,6 +28,7 @@ use crate::snapshot::Snapshot;
 use crate::stream::{Reader, Writer};
 use crate::striped::StripedCount;
 use crate::times::Times;
+use crate::trust::Trust;
 
 /// A handle on an open store; clones share it. The last one to go closes the store.
 ///
@@ -69,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) seals: AtomicU64,
     pub(crate) seal_waits: AtomicU64,
     pub(crate) early_rotations: AtomicU64,
+    pub(crate) reaped: AtomicU64,
 }
 
 /// What a store takes that has no data, and what a segment takes beside its rows and bits; measured.
@@ -87,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) times: Times,
     pub(crate) sealing: Sealing,
+    pub(crate) reaper: Reaper,
+    pub(crate) trust: Trust,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -100,6 +105,11 @@ pub(crate) struct Shared {
 }
 
 impl Engine {
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
     /// Opens the store in `dir`, or creates it where the options say so. What a crash left behind is recovered first: all
     /// that was promised is there, a torn tail is cut off.
     ///
@@ -147,6 +157,8 @@ impl Engine {
             counters: Counters::default(),
             times: Times::default(),
             sealing: Sealing::default(),
+            reaper: Reaper::default(),
+            trust: Trust::default(),
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -156,6 +168,7 @@ impl Engine {
             woken: Condvar::new(),
         });
         shared.note_opened();
+        shared.look_at_clock();
         let thread = if background { Some(background::spawn(&shared)?) } else { None };
         Ok(Engine { handle: Arc::new(Handle { shared, thread: Mutex::new(thread) }) })
     }
@@ -294,6 +307,14 @@ impl Engine {
         self.handle.shared.drop_namespace(name)
     }
 
+    /// Lets go of everything that has expired by the clock as it is, whether that is trusted or not, and says of how many records.
+    ///
+    /// # Errors
+    /// As [`Engine::write`]; what was let go of before stays so.
+    pub fn purge_expired(&self) -> Result<PurgeReport> {
+        self.handle.shared.purge_expired()
+    }
+
     /// Makes everything that is visible durable.
     ///
     /// # Errors
@@ -343,8 +364,8 @@ impl Engine {
         &self.handle.shared.recovery
     }
 
-    /// Does once what the background thread does: hands buffered frames to the operating system, syncs, prepares a segment,
-    /// seals those that are full, and writes an end mark when nothing was written since the last time.
+    /// Does once what the background thread does: hands buffered frames to the operating system, lets go of what has expired, syncs,
+    /// prepares a segment, seals those that are full, and writes an end mark when nothing was written since the last time.
     ///
     /// # Errors
     /// As [`Engine::flush`].
@@ -352,6 +373,7 @@ impl Engine {
         let shared = &self.handle.shared;
         let _open = shared.check_open()?;
         shared.maintain_files()?;
+        while shared.reap_some()? {}
         shared.log.sync_all()?;
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
@@ -377,6 +399,7 @@ impl Handle {
             let _ = thread.join();
         }
         shared.seal_before_close();
+        shared.look_at_clock();
         shared.log.close_and(|closed| shared.save_checkpoint(closed))
     }
 }
@@ -427,6 +450,9 @@ impl Shared {
         stats.unsealed_segments = self.log.unsealed_count() as u64;
         stats.seals = load(&self.counters.seals);
         stats.seal_waits = load(&self.counters.seal_waits);
+        stats.reaped_records = load(&self.counters.reaped);
+        stats.time_mark_ms = self.keyspace.time_mark_ms();
+        stats.reaping_refused = self.reaping_refused();
         stats.early_rotations = load(&self.counters.early_rotations);
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;

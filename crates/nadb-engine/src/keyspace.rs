@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nadb_core::{Error, ErrorKind, KeyHash, Location, NamespaceId, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::{Candidates, KeyIndex, Published, PublishedGuard, VersionTable};
-use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Rows, Segment};
+use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowCursor, Segment};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -90,6 +90,8 @@ pub(crate) struct KeyChange {
 pub(crate) struct Changes {
     pub(crate) created: SmallVec<[Arc<Namespace>; 1]>,
     pub(crate) dropped: Option<Arc<Namespace>>,
+    /// Nothing that expired at or before this is visible any more.
+    pub(crate) clock_ms: Option<u64>,
     pub(crate) keys: SmallVec<[KeyChange; 1]>,
 }
 
@@ -103,9 +105,9 @@ pub(crate) struct Write {
 impl Publish<Arc<Write>> for Keyspace {
     fn publish(&self, write: Arc<Write>, placed: Placed, segment: &Arc<Segment>) {
         let slot = self.slot_for(segment);
-        let (first, held) = slot.append(&write.body, &placed);
-        self.memory.note(&slot, held);
-        let frame = Frame { changes: &write.changes, placed, slot: &slot, first };
+        let appended = slot.append(&write.body, &placed);
+        self.memory.note(&slot, appended.held);
+        let frame = Frame { changes: &write.changes, placed, slot: &slot, first: appended.first };
         let mut views = self.views.lock();
         if write.changes.keys.len() <= KEYS_UNDER_LOCK {
             let remember = views.has_open();
@@ -116,6 +118,9 @@ impl Publish<Arc<Write>> for Keyspace {
             MutexGuard::unlocked(&mut views, || self.apply_all(&frame, remember));
         }
         self.end_frame(views, placed.last_seq(), write.changes.keys.len() > KEYS_UNDER_LOCK);
+        if appended.expires_ms < u64::MAX {
+            slot.note_expiry(appended.expires_ms);
+        }
     }
 }
 
@@ -180,7 +185,7 @@ impl Keyspace {
         if let Some(slot) = self.slot(segment.id()) {
             return slot;
         }
-        let slot = Slot::new(segment, Rows::none());
+        let slot = Slot::empty(segment);
         self.add_slot(&slot);
         slot
     }
@@ -201,6 +206,9 @@ impl Keyspace {
         }
         if let Some(dropped) = &frame.changes.dropped {
             self.namespaces.drop_at(dropped, last);
+        }
+        if let Some(clock_ms) = frame.changes.clock_ms {
+            self.raise_time_mark(clock_ms);
         }
         for change in &frame.changes.keys {
             // An operation that found nothing to do leaves its key as it is.
@@ -254,6 +262,20 @@ impl Keyspace {
                 namespace.keys.fetch_sub(1, Ordering::Relaxed);
             }
             (None, None) => {}
+        }
+    }
+
+    /// Takes keys away whose newest records expired at or before the mark. Nobody else changes them meanwhile.
+    ///
+    /// The killer is the last number that is visible. A view at that number or a later one was taken when the mark had been raised,
+    /// so its clock hides them whatever else it sees; an older one may show them, and remembers.
+    pub(crate) fn reap(&self, rows: &[(KeyHash, &Namespace, &Displaced)]) {
+        let views = self.views.lock();
+        let killer = (views.watermark, views.has_open());
+        for (hash, namespace, row) in rows {
+            // What it has displaced must stay so.
+            row.slot.live.set_marker(row.ordinal);
+            self.apply(*hash, namespace, Some(row), &row.slot, None, killer);
         }
     }
 

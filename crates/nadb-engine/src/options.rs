@@ -68,6 +68,8 @@ pub struct Options {
     pub seal_rows: u64,
     /// Who is told how far opening has come.
     pub on_open: Option<OnOpen>,
+    /// The shortest time between two looks for what has expired, to let go of it; while nothing has an expiry nobody looks.
+    pub reap_interval: Duration,
     /// How sealed segments are read.
     pub read_mode: ReadMode,
     /// Where time comes from.
@@ -93,6 +95,7 @@ impl Default for Options {
             checkpoint_rows: CHECKPOINT_ROWS,
             seal_rows: SEAL_ROWS,
             on_open: None,
+            reap_interval: Duration::from_secs(1),
             read_mode: ReadMode::default(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(OsEntropy),
@@ -128,6 +131,11 @@ impl Options {
                 "memory_limit is {} bytes, the least is {MEMORY_LIMIT_MIN} bytes (8 MiB)",
                 self.memory_limit
             )));
+        }
+        if self.reap_interval.is_zero() {
+            return Err(Error::limit(
+                "reap_interval must be above zero; to let go of what has expired at once call purge_expired",
+            ));
         }
         if self.sync_interval.is_zero() || self.flush_interval.is_zero() {
             return Err(Error::limit(

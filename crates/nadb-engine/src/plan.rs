@@ -113,6 +113,14 @@ impl<'a> Plan<'a> {
         self.changes.dropped = Some(Arc::clone(namespace));
     }
 
+    /// Nothing that expired at or before this is visible from this frame on.
+    pub(crate) fn set_clock(&mut self, clock_ms: u64) {
+        let value = clock_ms.to_le_bytes();
+        self.body.push(&RecordFields::new(RecordKind::Clock, NamespaceId(0), &[], &value, self.now_ms));
+        self.changes.clock_ms = Some(clock_ms);
+        self.only_deletes = false;
+    }
+
     /// A delete or expire in a namespace that does not exist.
     pub(crate) fn push_absent(&mut self, operation: &Operation<'_>) -> Result<()> {
         check_condition(operation.condition, None)?;

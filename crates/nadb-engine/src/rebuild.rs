@@ -20,7 +20,7 @@ use std::thread;
 
 use nadb_core::{Error, ErrorKind, NamespaceId, OnOpen, OpenPhase, Ordinal, Result};
 use nadb_index::SHARDS;
-use nadb_log::{RowMeta, RowSpot, RowTable};
+use nadb_log::{RecordKind, RowMeta, RowSpot, RowTable};
 use parking_lot::Mutex;
 
 use self::live::Values;
@@ -28,6 +28,7 @@ use self::scan::{PART_ROWS, Part, Scanner};
 use self::shard::Builder;
 use crate::keyspace::Keyspace;
 use crate::namespaces::Namespace;
+use crate::reaper::expired_rows;
 use crate::slot::Slot;
 
 /// Below this many rows one thread is quicker than several.
@@ -112,6 +113,19 @@ impl Rebuild<'_> {
         Ok(())
     }
 
+    /// What expired at or before the mark is absent, just as what was deleted.
+    fn hide_expired(&self, sources: Range<usize>, spots: &mut [Vec<RowSpot>]) -> Result<()> {
+        let mark_ms = self.keyspace.time_mark_ms();
+        for (slot, spots) in self.slots.iter().skip(sources.start).zip(spots) {
+            for ordinal in expired_rows(slot, mark_ms)? {
+                if let Some(spot) = spots.get_mut(ordinal.0 as usize) {
+                    spot.kind = RecordKind::Tombstone;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Notes the rows of some segments.
     fn scan(
         &self,
@@ -138,6 +152,7 @@ impl Rebuild<'_> {
             }
             Ok(())
         })?;
+        self.hide_expired(sources.clone(), &mut spots)?;
         spots.iter().for_each(|spots| values.push(spots));
         let mut ranges = Vec::new();
         for ((source, table), spots) in tables().zip(&spots) {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use nadb_core::{Error, KeyHash, Location, NamespaceId, OnOpen, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::KeyIndex;
 use nadb_log::{
-    Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, Visit,
+    Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, TagSum, Visit,
 };
 
 use crate::checkpoint::{Loaded, load};
@@ -40,6 +40,8 @@ struct Expected {
     rows: Rows,
     next: u32,
     system: std::vec::IntoIter<SystemRow>,
+    /// The tags that the records have.
+    tags: TagSum,
 }
 
 impl<'a> Replay<'a> {
@@ -76,7 +78,7 @@ impl<'a> Replay<'a> {
             let (id, rows) = (slot.segment.id(), slot.rows());
             replay.slots.insert(id, Slot::new(&slot.segment, rows.clone()));
             let system = rows.system()?.into_iter();
-            expected.insert(id, Expected { rows, next: 0, system });
+            expected.insert(id, Expected { rows, next: 0, system, tags: TagSum::default() });
         }
         replay.expected = Some(expected);
         Ok(replay)
@@ -92,6 +94,10 @@ impl<'a> Replay<'a> {
                 let (found, rows) = (expected.next, expected.rows.len());
                 if found != rows || expected.system.len() > 0 {
                     let what = format!("segment {id} has {found} records of keys, its rows say {rows}");
+                    return Err(Error::new(nadb_core::ErrorKind::Corruption, what));
+                }
+                if TagSum::of(&expected.rows)? != expected.tags && guard::on("verify.compares_tags") {
+                    let what = format!("segment {id} gives rows other tags than their records have");
                     return Err(Error::new(nadb_core::ErrorKind::Corruption, what));
                 }
             }
@@ -229,6 +235,7 @@ impl Expected {
             return Ok(None);
         }
         self.next += 1;
+        self.tags.add(ordinal, row);
         let is_found = self.rows.ordinal_of(row.meta.offset)? == Some(ordinal);
         Ok(is_found.then_some(Some(ordinal)))
     }

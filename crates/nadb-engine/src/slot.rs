@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::LiveSet;
@@ -16,7 +16,20 @@ pub(crate) struct Slot {
     pub(crate) live: LiveSet,
     /// What the accounts of memory have of its rows.
     pub(crate) noted_bytes: AtomicUsize,
+    /// No live row that was not looked at for its expiry expires before this, in Unix milliseconds. 0 while nothing is known.
+    next_expiry: AtomicU64,
     rows: RwLock<Rows>,
+}
+
+/// What the rows of a frame have come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    /// The ordinal of the first.
+    pub(crate) first: Ordinal,
+    /// The memory of all of the segment's rows.
+    pub(crate) held: usize,
+    /// When the first of the frame's rows expires; `u64::MAX` for never.
+    pub(crate) expires_ms: u64,
 }
 
 impl fmt::Debug for Slot {
@@ -35,8 +48,35 @@ impl Slot {
             segment: Arc::clone(segment),
             live,
             noted_bytes: AtomicUsize::new(0),
+            next_expiry: AtomicU64::new(0),
             rows: RwLock::new(rows),
         })
+    }
+
+    /// A slot of a segment without rows.
+    pub(crate) fn empty(segment: &Arc<Segment>) -> Arc<Slot> {
+        let slot = Slot::new(segment, Rows::none());
+        slot.next_expiry.store(u64::MAX, Ordering::Release);
+        slot
+    }
+
+    /// When the next row may expire; `u64::MAX` for never.
+    pub(crate) fn next_expiry(&self) -> u64 {
+        self.next_expiry.load(Ordering::Acquire)
+    }
+
+    /// A live row expires then. Said once it is live: who looks for rows before that does not find it.
+    pub(crate) fn note_expiry(&self, expires_ms: u64) {
+        self.next_expiry.fetch_min(expires_ms, Ordering::AcqRel);
+    }
+
+    /// When rows may have expired from on, if that is not after `now_ms`. Whoever takes it looks at all of them, and notes the next
+    /// one; what is noted meanwhile stays noted.
+    pub(crate) fn take_next_expiry(&self, now_ms: u64) -> Option<u64> {
+        if self.next_expiry() > now_ms {
+            return None;
+        }
+        Some(self.next_expiry.swap(u64::MAX, Ordering::AcqRel))
     }
 
     /// Where its rows are now; they stay readable there whatever happens to the slot.
@@ -49,22 +89,24 @@ impl Slot {
         *self.rows.write() = Rows::Footer(Arc::new(footer));
     }
 
-    /// Adds the rows of a frame; gives the ordinal of the first, and the memory of all of the segment's rows.
-    pub(crate) fn append(&self, body: &FrameBody, placed: &Placed) -> (Ordinal, usize) {
+    /// Adds the rows of a frame.
+    pub(crate) fn append(&self, body: &FrameBody, placed: &Placed) -> Appended {
         let rows = self.rows.read();
         let first = Ordinal(rows.len());
+        let mut expires_ms = u64::MAX;
         if let Rows::Memtable(memtable) = &*rows {
             for (index, (at, mut record)) in (0u64..).zip(body.records()) {
                 record.seq = placed.first_seq.plus(index);
                 let offset = placed.body_offset + at;
                 if let Some(row) = Row::of(&record, offset) {
+                    expires_ms = expires_ms.min(row.meta.expires_ms.unwrap_or(u64::MAX));
                     memtable.push(&row);
                 } else if let Some(row) = SystemRow::of(&record, offset) {
                     memtable.push_system(row);
                 }
             }
         }
-        (first, rows.memtable().map_or(0, Memtable::held_bytes))
+        Appended { first, held: rows.memtable().map_or(0, Memtable::held_bytes), expires_ms }
     }
 
     /// The row of the record at a place that the index names.

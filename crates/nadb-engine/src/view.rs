@@ -75,6 +75,8 @@ impl View {
         let mut state = keyspace.views.lock();
         let watermark = state.watermark;
         let slots = keyspace.slots();
+        // Under the lock under which the mark is raised: what is reaped from now on has expired for this view, too.
+        let now_ms = keyspace.now_ms(now_ms);
         state.open.entry(watermark).or_insert((0, monotonic)).0 += 1;
         View { keyspace: Arc::clone(keyspace), watermark, slots, now_ms }
     }

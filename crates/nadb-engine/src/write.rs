@@ -147,8 +147,13 @@ impl Shared {
         Ok(self.log.published_seq())
     }
 
+    /// A frame without any operation yet.
+    pub(crate) fn empty_plan(&self) -> Plan<'_> {
+        Plan::new(&self.blobs, self.options.compression, self.now_ms(), false)
+    }
+
     /// Appends a plan's frame; returns when it is visible.
-    fn append<'a>(
+    pub(crate) fn append<'a>(
         &self,
         mut plan: Plan<'a>,
         durability: Durability,
@@ -236,7 +241,7 @@ impl Shared {
         if namespace.is_dropped() {
             return self.drop_nothing();
         }
-        let mut plan = Plan::new(&self.blobs, self.options.compression, self.now_ms(), false);
+        let mut plan = self.empty_plan();
         plan.drop_namespace(&namespace);
         let (_, placed) = self.append(plan, self.options.durability, &mut Stopwatch::off())?;
         drop(gate);

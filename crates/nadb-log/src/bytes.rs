@@ -13,14 +13,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes read so far.
+    #[inline]
     pub(crate) fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(len)?;
         let taken = self.bytes.get(self.at..end)?;
@@ -28,18 +31,22 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -59,7 +66,18 @@ impl<'a> Reader<'a> {
     }
 
     /// LEB128, shortest form only.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Option<u64> {
+        match self.bytes.get(self.at) {
+            Some(byte) if byte & 0x80 == 0 => {
+                self.at += 1;
+                Some(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -75,11 +93,13 @@ impl<'a> Reader<'a> {
         None
     }
 
+    #[inline]
     pub(crate) fn varint_u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
     /// A varint that is a length of at most `max`.
+    #[inline]
     pub(crate) fn varint_len(&mut self, max: usize) -> Option<usize> {
         usize::try_from(self.varint()?).ok().filter(|&len| len <= max)
     }

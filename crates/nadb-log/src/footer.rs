@@ -12,10 +12,14 @@ mod builder;
 mod check;
 mod column;
 mod cursor;
+mod expiring;
 mod keys;
 mod layout;
+mod own_tags;
+mod postings;
 mod rows;
 mod system;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -32,14 +36,19 @@ pub use cursor::FooterCursor;
 pub use keys::NamespaceRows;
 pub(crate) use layout::BEHIND_CHECKSUM;
 pub use layout::{FOOTER_TRAILER, footer_bytes};
+pub(crate) use own_tags::OwnTags;
+pub(crate) use postings::Found;
+pub(crate) use tags::{TagUse, TagView};
 
 use crate::record::RECORD_BYTES_MIN;
 use crate::row::{RowMeta, RowPlace, SystemRow};
 use blocks::{Blocks, Section};
 use column::Column;
+use expiring::Expiring;
 use keys::Keys;
 use layout::{Layout, id};
 use rows::Rows;
+use tags::Dictionary;
 
 /// No segment has room for more rows.
 #[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
@@ -54,6 +63,10 @@ pub struct Footer {
     /// Ordinals by rank; without it the two are equal.
     order: Option<Column>,
     system: Option<Section>,
+    /// Without it no row has a tag.
+    tags: Option<Dictionary>,
+    /// Without it no row has an expiry.
+    expiring: Option<Expiring>,
 }
 
 impl Footer {
@@ -77,8 +90,31 @@ impl Footer {
             keys: Keys::open(&blocks, len, sections)?,
             order: layout.column(&blocks, id::ORDER, len)?,
             system: layout.section(id::SYSTEM),
+            tags: Footer::open_tags(&blocks, &layout)?,
+            expiring: Footer::open_expiring(&blocks, &layout)?,
             blocks,
         })
+    }
+
+    fn open_tags(blocks: &Blocks, layout: &Layout) -> Result<Option<Dictionary>> {
+        match (layout.section(id::TAGS), layout.section(id::POSTINGS)) {
+            (Some(tags), Some(postings)) => Dictionary::open(blocks, tags, postings).map(Some),
+            // No tag has more than one row.
+            (Some(tags), None) => {
+                Dictionary::open(blocks, tags, Section { start: tags.start + tags.len, len: 0 }).map(Some)
+            }
+            (None, Some(_)) => Err(layout.missing(blocks, id::TAGS)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn open_expiring(blocks: &Blocks, layout: &Layout) -> Result<Option<Expiring>> {
+        match (layout.section(id::EXPIRIES), layout.section(id::EXPIRING)) {
+            (Some(_), Some(section)) => Expiring::open(blocks, section, layout.rows).map(Some),
+            (Some(_), None) => Err(layout.missing(blocks, id::EXPIRING)),
+            (None, Some(_)) => Err(layout.missing(blocks, id::EXPIRIES)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// How many rows there are, dead ones and tombstones too.
@@ -237,6 +273,26 @@ impl Footer {
     pub fn blob_ids(&self) -> Result<Vec<BlobId>> {
         let blobs = self.rows.blobs(&self.blocks, self.len)?;
         Ok(blobs.into_iter().map(|(_, blob)| blob).collect())
+    }
+
+    /// The tags, where any row has one.
+    pub(crate) fn tags(&self) -> Option<TagView<'_>> {
+        let dictionary = self.tags.as_ref()?;
+        Some(TagView { blocks: &self.blocks, dictionary, namespaces: self.namespaces() })
+    }
+
+    /// See [`crate::Part::expiring`].
+    pub(crate) fn expiring(
+        &self,
+        times: (u64, u64),
+        show: &mut dyn FnMut(Ordinal, u64) -> bool,
+    ) -> Result<()> {
+        self.expiring.map_or(Ok(()), |expiring| expiring.show(&self.blocks, times, show))
+    }
+
+    /// See [`crate::Part::next_expiry`].
+    pub(crate) fn next_expiry(&self, after_ms: u64) -> Result<Option<u64>> {
+        self.expiring.map_or(Ok(None), |expiring| expiring.next(&self.blocks, after_ms))
     }
 
     /// Bytes of memory that the open footer takes, without the footer's own bytes.

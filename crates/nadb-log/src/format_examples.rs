@@ -14,6 +14,7 @@ use crate::footer::{Footer, FooterSource, encode_footer};
 use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
 use crate::manifest::{CleanClose, Manifest, NamedSegment};
 use crate::names::blob_path;
+use crate::part::Part;
 use crate::record::{RecordFields, RecordKind, RecordRef, address};
 use crate::row::{RowMeta, SystemRow};
 use crate::segment::SegmentHeader;
@@ -196,6 +197,7 @@ fn the_manifest_is_as_documented() {
         store: store(),
         hash_seed: 0x0123_4567_89AB_CDEF,
         created_ms: NOW,
+        trusted_ms: NOW + 86_400_000,
         durable_upto: Seq(43),
         jump_base: Seq(0),
         next_segment: SegmentId(9),
@@ -228,7 +230,12 @@ fn the_footer_is_as_documented() {
         },
     ];
     let keys = [(1, &b"user:1"[..], 1), (1, b"user:1", 2), (1, b"user:2", 0), (2, b"film", 3)];
+    let tags = [&["premium", "user"][..], &[], &["user"], &["long"]];
+    let mut tags_by_rank = tags.into_iter();
     let keys = keys.map(|(namespace, key, ordinal)| (NamespaceId(namespace), key, Ordinal(ordinal)));
+    let in_key_order = keys.map(|(namespace, key, ordinal)| {
+        (namespace, key, ordinal, tags_by_rank.next().unwrap().iter().copied())
+    });
     let system = [SystemRow {
         kind: RecordKind::NamespaceCreate,
         namespace: NamespaceId(2),
@@ -238,7 +245,7 @@ fn the_footer_is_as_documented() {
         updated_ms: NOW,
         content: b"app/films".to_vec(),
     }];
-    let source = FooterSource { metas: &metas, in_key_order: keys, system: &system };
+    let source = FooterSource { metas: &metas, in_key_order, system: &system };
     let example = check("footer", &encode_footer(uid(), OFFSET, source).unwrap());
     let footer = Arc::new(Footer::open(example.into(), uid(), OFFSET, Path::new("0000000007.seg")).unwrap());
     footer.check_all().unwrap();
@@ -250,6 +257,12 @@ fn the_footer_is_as_documented() {
         assert_eq!(footer.ordinal_at(Rank(rank)).unwrap(), ordinal);
     }
     assert_eq!(footer.system().unwrap(), system);
+    let part = Part::Footer(footer);
+    let ranks =
+        |namespace, tag| part.postings(NamespaceId(namespace), tag).unwrap().unwrap().to_bitmap().unwrap();
+    assert!(ranks(1, "premium").iter().eq([0]) && ranks(1, "user").iter().eq([0, 2]));
+    assert!(ranks(2, "long").iter().eq([3]));
+    assert_eq!(part.next_expiry(0).unwrap(), Some(NOW + 5));
 }
 
 #[test]

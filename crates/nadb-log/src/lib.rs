@@ -23,6 +23,7 @@ mod manifest;
 mod memtable;
 mod merge;
 mod names;
+mod part;
 mod record;
 mod recovery;
 mod repair;
@@ -35,6 +36,9 @@ mod segment;
 mod spare;
 mod sync;
 mod table;
+mod tag_list;
+mod tag_names;
+mod tag_sum;
 mod window;
 
 use nadb_core::{Error, ErrorKind};
@@ -56,6 +60,7 @@ pub use names::{
     BALLAST, CHECKPOINT, CHECKPOINT_TMP, LOCK, MANIFEST, MANIFEST_TMP, REPAIR_REPORT, blob_path, parse_blob,
     parse_segment, segment_path,
 };
+pub use part::{Part, Postings};
 pub use record::{RecordError, RecordFields, RecordKind, RecordRef};
 pub use recovery::{Recovered, SealedSegment, Visit};
 pub use repair::{
@@ -68,6 +73,8 @@ pub use rows::{Rows, RowsCursor};
 pub use sealed_rows::SealedRows;
 pub use segment::{MappedRecord, RecordBuf, SEGMENT_HEADER, Segment};
 pub use table::RowTable;
+pub use tag_list::{TagIter, TagList};
+pub use tag_sum::TagSum;
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.
 pub const FORMAT_VERSION: u32 = 0;

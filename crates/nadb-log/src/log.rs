@@ -199,6 +199,8 @@ pub struct Log<P> {
     pub(crate) segments: RwLock<BTreeMap<SegmentId, Arc<Segment>>>,
     pub(crate) published: AtomicU64,
     pub(crate) durable: AtomicU64,
+    /// What the next manifest says that the clock was trusted to show, Unix milliseconds.
+    pub(crate) trusted_ms: AtomicU64,
     pub(crate) poison: Mutex<Option<Error>>,
     pub(crate) is_poisoned: AtomicBool,
     /// Segments that are full and not sealed.
@@ -267,6 +269,7 @@ impl<P: Send> Log<P> {
             publish: Mutex::new(()),
             sync: Mutex::new(()),
             hash_seed: manifest.hash_seed,
+            trusted_ms: AtomicU64::new(manifest.trusted_ms),
             manifest: Mutex::new(ManifestState { manifest, unnamed: None, has_ballast: false }),
             segments: RwLock::new(segments.into_iter().map(|segment| (segment.id, segment)).collect()),
             published: AtomicU64::new(last_seq.0),
@@ -319,6 +322,17 @@ impl<P: Send> Log<P> {
     #[must_use]
     pub fn store_id(&self) -> StoreId {
         self.manifest.lock().manifest.store
+    }
+
+    /// The latest time that the clock was trusted to show, Unix milliseconds: as the manifest said, or as was said since.
+    #[must_use]
+    pub fn trusted_ms(&self) -> u64 {
+        self.trusted_ms.load(Ordering::Acquire)
+    }
+
+    /// The clock is trusted to show this; every manifest from now on says so.
+    pub fn trust(&self, now_ms: u64) {
+        self.trusted_ms.fetch_max(now_ms, Ordering::AcqRel);
     }
 
     /// Counts since the store was opened.

@@ -104,6 +104,8 @@ pub struct Manifest {
     pub hash_seed: u64,
     /// When the store was created, Unix milliseconds.
     pub created_ms: u64,
+    /// The latest time, Unix milliseconds, that the clock was trusted to show.
+    pub trusted_ms: u64,
     /// Everything up to here was durable: a lower bound.
     pub durable_upto: Seq,
     /// The first number after the latest unclean opening; numbers below that were not kept are never given again.
@@ -127,6 +129,7 @@ impl Manifest {
         out.extend_from_slice(&self.store.0);
         out.extend_from_slice(&self.hash_seed.to_le_bytes());
         out.extend_from_slice(&self.created_ms.to_le_bytes());
+        out.extend_from_slice(&self.trusted_ms.to_le_bytes());
         out.extend_from_slice(&self.durable_upto.0.to_le_bytes());
         out.extend_from_slice(&self.jump_base.0.to_le_bytes());
         out.extend_from_slice(&self.next_segment.0.to_le_bytes());
@@ -187,6 +190,7 @@ impl Manifest {
             store: StoreId(reader.array()?),
             hash_seed: reader.u64()?,
             created_ms: reader.u64()?,
+            trusted_ms: reader.u64()?,
             durable_upto: decode_seq(reader)?,
             jump_base: decode_seq(reader)?,
             next_segment: SegmentId(reader.u32()?),
@@ -287,7 +291,7 @@ mod tests {
                 len,
             }),
         );
-        let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), 0..=SEQ_MAX, 0..=SEQ_MAX);
+        let numbers = (any::<u64>(), any::<u64>(), any::<[u64; 2]>(), 0..=SEQ_MAX, 0..=SEQ_MAX);
         let sealed =
             proptest::option::of((65..1000u32, 1..1000u32, 0..=SEQ_MAX).prop_map(|(end, len, seq)| {
                 SealedExtent { frames_end: end, file_len: end + len, last_seq: Seq(seq) }
@@ -302,7 +306,8 @@ mod tests {
                 generation: numbers.0,
                 store: StoreId(store),
                 hash_seed: numbers.1,
-                created_ms: numbers.2,
+                created_ms: numbers.2[0],
+                trusted_ms: numbers.2[1],
                 durable_upto: Seq(numbers.3),
                 jump_base: Seq(numbers.4),
                 next_segment: SegmentId(segments.last().map_or(1, |last| last.id.0 + 1)),
@@ -318,6 +323,7 @@ mod tests {
             store: StoreId([1; 16]),
             hash_seed: 2,
             created_ms: 4,
+            trusted_ms: 4,
             durable_upto: Seq(5),
             jump_base: Seq(6),
             next_segment: SegmentId(9),
@@ -386,8 +392,8 @@ mod tests {
             let error = Manifest::decode(&summed(bytes)).expect_err(what);
             assert_eq!(error.kind(), ErrorKind::Corruption, "{what}");
         };
-        // The count stands at 93, behind 72 bytes, the clean byte and 16 bytes of the close.
-        let count = 12 + 8 + 16 + 8 + 8 + 8 + 8 + 4 + 1 + 16;
+        // The count stands at 101, behind 80 bytes, the clean byte and 16 bytes of the close.
+        let count = 12 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 4 + 1 + 16;
         check("four billion segments", &|b| b[count..count + 4].fill(0xFF));
         check("one segment more", &|b| b[count] += 1);
         check("one segment less", &|b| b[count] -= 1);
@@ -397,7 +403,7 @@ mod tests {
         check("sealed, and without its extent", &|b| b[count + 4 + 41] = 1);
         check("neither clean nor not", &|b| b[count - 17] = 2);
         check("a close that did not happen", &|b| b[count - 1] = 1);
-        check("a number beyond 56 bits", &|b| b[52 + 7] = 1);
+        check("a number beyond 56 bits", &|b| b[60 + 7] = 1);
         check("bytes behind the end", &|b| b.push(0));
     }
 }

@@ -15,6 +15,7 @@ mod in_key_order;
 mod order;
 mod rows;
 mod run;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -24,13 +25,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use nadb_core::{NamespaceId, Ordinal, Seq, guard};
+use nadb_core::{NamespaceId, Ordinal, Result, Seq, guard};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 pub use self::in_key_order::InKeyOrder;
 use self::rows::Rows;
 pub use self::run::{Run, RunCursor};
+use crate::footer::FooterBuilder;
 use crate::row::{Row, RowMeta, SystemRow};
 
 /// How large things get.
@@ -38,11 +40,11 @@ use crate::row::{Row, RowMeta, SystemRow};
 struct Sizes {
     /// A tail with so many rows is frozen.
     tail_rows: u32,
-    /// A tail with so many bytes of keys is frozen.
+    /// A tail with so many bytes of keys and distinct tags is frozen.
     tail_key_bytes: usize,
     /// Runs are merged up to so many rows.
     run_rows: u32,
-    /// Runs are merged up to so many bytes of keys.
+    /// Runs are merged up to so many bytes of keys and distinct tags.
     run_key_bytes: usize,
 }
 
@@ -109,9 +111,9 @@ impl Memtable {
         let mut tail = self.tail.lock();
         let ordinal = Ordinal(tail.end());
         tail.push(row);
-        if tail.len() >= self.sizes.tail_rows || tail.key_bytes() >= self.sizes.tail_key_bytes {
+        if tail.len() >= self.sizes.tail_rows || tail.text_bytes() >= self.sizes.tail_key_bytes {
             // A tail that got full will get full again: its successor has room for as much at once.
-            let next = Rows::with_room(tail.end(), tail.len() as usize, tail.key_bytes());
+            let next = tail.successor();
             self.freeze(&mut tail, next);
         } else if ordinal.0.is_multiple_of(NOTE_EVERY) || row.key.len() > NOTE_KEY_BYTES {
             self.tail_bytes.store(tail.memory_bytes(), Ordering::Relaxed);
@@ -210,7 +212,7 @@ impl Memtable {
         self.system.lock().clone()
     }
 
-    /// Bytes that are allocated for rows, keys, key orders and system rows. Runs that only readers still hold are not counted.
+    /// Bytes that are allocated for rows, keys, tags, what is derived from them, and system rows. Runs that only readers still hold are not counted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let tail = self.tail.lock().memory_bytes();
@@ -227,7 +229,7 @@ impl Memtable {
         size_of::<Memtable>() + tail + frozen + system
     }
 
-    /// As [`Memtable::memory_bytes`], but without a lock; it may be some dozens of rows, and the key orders, behind.
+    /// As [`Memtable::memory_bytes`], but without a lock; it may be some dozens of rows behind, and what was derived for readers since a tail was last frozen.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         [&self.tail_bytes, &self.frozen_bytes, &self.system_bytes]
@@ -242,7 +244,15 @@ impl Memtable {
         self.runs().iter().flat_map(|run| run.rows().metas()).collect()
     }
 
-    /// All rows in key order, for sealing.
+    /// A footer's builder that has the keys and tags of all rows.
+    ///
+    /// # Errors
+    /// `Limit`: there are too many.
+    pub(crate) fn footer_builder(&self) -> Result<FooterBuilder> {
+        in_key_order::footer_builder(&self.runs())
+    }
+
+    /// All rows in key order.
     #[must_use]
     pub fn in_key_order(&self) -> InKeyOrder {
         InKeyOrder::new(&self.runs())
@@ -253,8 +263,10 @@ impl Memtable {
         let run = Arc::new(Run::new(mem::replace(tail, next)));
         self.tail_bytes.store(tail.memory_bytes(), Ordering::Relaxed);
         let mut frozen = self.frozen.write();
-        self.frozen_bytes.fetch_add(run.memory_bytes(), Ordering::Relaxed);
         frozen.push(run);
+        // All of them: what was asked of the others has made them larger.
+        let bytes = frozen.iter().map(|run| run.memory_bytes()).sum();
+        self.frozen_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Merges what is to be merged; gives the runs of all rows that were frozen when it began.
@@ -321,7 +333,7 @@ fn groups(runs: &[Arc<Run>], sizes: Sizes) -> Vec<Range<usize>> {
     }
     let mut groups: Vec<Group> = Vec::with_capacity(runs.len());
     for (start, run) in runs.iter().enumerate() {
-        let mut newer = Group { start, rows: run.len(), key_bytes: run.rows().key_bytes() };
+        let mut newer = Group { start, rows: run.len(), key_bytes: run.rows().text_bytes() };
         while let Some(older) = groups.pop_if(|older| {
             older.rows <= newer.rows.saturating_mul(2)
                 && older.rows + newer.rows <= sizes.run_rows

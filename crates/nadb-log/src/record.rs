@@ -8,6 +8,7 @@ use nadb_core::{Attrs, Codec, NamespaceId, SegmentUid, Seq, Tags};
 
 use crate::bytes::{Reader, put_u48, put_varint};
 use crate::checksum::{crc32, mix};
+use crate::tag_list::TagList;
 
 /// Bytes in front of what a record's checksum covers: the checksum and the sequence number, which the mix covers.
 const CRC_FROM: usize = 11;
@@ -329,21 +330,19 @@ impl<'a> RecordRef<'a> {
     /// # Errors
     /// `Malformed` where they are not what a writer makes.
     pub fn tags(&self) -> Result<Tags, RecordError> {
-        let malformed = RecordError::Malformed("tag list");
-        let mut reader = Reader::new(self.tags);
-        let mut tags: Vec<&str> = Vec::new();
-        while !reader.is_at_end() {
-            let len = reader.u8().ok_or(malformed)?;
-            let tag = reader
-                .take(usize::from(len))
-                .and_then(|tag| std::str::from_utf8(tag).ok())
-                .ok_or(malformed)?;
-            if tags.len() == TAGS_MAX || tags.last().is_some_and(|last| *last >= tag) {
-                return Err(malformed);
-            }
-            tags.push(tag);
-        }
-        Tags::new(tags).map_err(|_| malformed)
+        let tags: Vec<&str> = self.tag_iter().collect::<Result<_, _>>()?;
+        Tags::new(tags).map_err(|_| RecordError::Malformed("tag list"))
+    }
+
+    /// The tags one by one, without an allocation; `Malformed` comes last where they are not what a writer makes.
+    pub fn tag_iter(&self) -> impl Iterator<Item = Result<&'a str, RecordError>> + use<'a> {
+        self.tag_list().iter()
+    }
+
+    /// The tags, in their bytes.
+    #[must_use]
+    pub fn tag_list(&self) -> TagList<'a> {
+        TagList::new(self.tags)
     }
 
     /// Media type and attributes.
@@ -377,7 +376,7 @@ impl<'a> RecordRef<'a> {
 
     /// Checks what [`RecordRef::decode`] leaves for later: tags, attributes, and that the record's kind has what it needs.
     pub(crate) fn check_content(&self) -> Result<(), RecordError> {
-        self.tags()?;
+        self.tag_iter().try_for_each(|tag| tag.map(|_| ()))?;
         self.extra()?;
         let needs = match self.kind {
             RecordKind::Value | RecordKind::Tombstone => !self.key.is_empty(),

@@ -167,11 +167,13 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
     let mut random = [0; 24];
     options.entropy.fill(&mut random)?;
     let (id, seed) = random.split_at(16);
+    let created_ms = options.clock.now_ms();
     let manifest = Manifest {
         generation: 1,
         store: StoreId(id.try_into().unwrap_or_default()),
         hash_seed: u64::from_le_bytes(seed.try_into().unwrap_or_default()),
-        created_ms: options.clock.now_ms(),
+        created_ms,
+        trusted_ms: created_ms,
         durable_upto: Seq(0),
         jump_base: Seq(0),
         next_segment: SegmentId(1),

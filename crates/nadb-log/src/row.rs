@@ -6,6 +6,7 @@
 use nadb_core::{BlobId, NamespaceId, Ordinal, Result, Seq};
 
 use crate::record::{RecordKind, RecordRef};
+use crate::tag_list::TagList;
 
 /// What is known of a key record beside its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Row<'a> {
     pub key: &'a [u8],
     /// The rest.
     pub meta: RowMeta,
+    /// Tags, of a record that was verified.
+    pub tags: TagList<'a>,
 }
 
 impl<'a> Row<'a> {
@@ -95,6 +98,7 @@ impl<'a> Row<'a> {
                 updated_ms: record.updated_ms,
                 blob,
             },
+            tags: record.tag_list(),
         })
     }
 }

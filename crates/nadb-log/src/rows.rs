@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nadb_core::{BlobId, Error, ErrorKind, NamespaceId, Ordinal, Result, Seq};
+use nadb_core::{BlobId, Error, ErrorKind, NamespaceId, Ordinal, Rank, Result, Seq};
 
 use crate::footer::{Footer, FooterCursor};
 use crate::log::ReadMode;
@@ -35,6 +35,30 @@ pub enum RowsCursor {
     Run(RunCursor),
     /// Over a footer.
     Footer(FooterCursor),
+}
+
+impl RowsCursor {
+    /// Moves to the row of a rank of its part; behind the last where there is none.
+    ///
+    /// # Errors
+    /// As [`RowCursor::next`]: the cursor has not moved.
+    #[inline]
+    pub fn move_to(&mut self, rank: Rank) -> Result<()> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.move_to(rank),
+            RowsCursor::Footer(cursor) => cursor.move_to(rank),
+        }
+    }
+
+    /// The rank, within its part, of the row under the cursor; `None` before the first and behind the last.
+    #[must_use]
+    #[inline]
+    pub fn rank(&self) -> Option<Rank> {
+        match self {
+            RowsCursor::Run(cursor) => cursor.rank(),
+            RowsCursor::Footer(cursor) => cursor.rank(),
+        }
+    }
 }
 
 impl RowCursor for RowsCursor {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nadb_core::{Error, ErrorKind, OnOpen, OpenPhase, Result, guard};
 use nadb_vfs::Mapping;
 
-use crate::footer::{BEHIND_CHECKSUM, FOOTER_TRAILER, Footer, FooterBuilder, footer_bytes};
+use crate::footer::{BEHIND_CHECKSUM, FOOTER_TRAILER, Footer, footer_bytes};
 use crate::log::{Log, ReadMode};
 use crate::manifest::SealedExtent;
 use crate::memtable::Memtable;
@@ -105,12 +105,7 @@ impl<P: Send> Log<P> {
 
 /// The footer of a segment whose frames end at `at`.
 pub(crate) fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<Vec<u8>> {
-    let mut builder = FooterBuilder::new();
-    let mut rows = memtable.in_key_order();
-    while let Some((namespace, key, ordinal)) = rows.next() {
-        builder.push_key(namespace, key, ordinal)?;
-    }
-    builder.finish(segment.uid, at, &memtable.metas(), &memtable.system())
+    memtable.footer_builder()?.finish(segment.uid, at, &memtable.metas(), &memtable.system())
 }
 
 /// The footer of a sealed segment through its mapping.

@@ -137,6 +137,7 @@ impl<P: Send> Log<P> {
         change(&mut next);
         next.generation += 1;
         next.durable_upto = self.durable_seq();
+        next.trusted_ms = next.trusted_ms.max(self.trusted_ms());
         let stored = match next.store(&*self.fs, &self.dir) {
             Err(error) if error.kind() == ErrorKind::NoSpace && self.release_ballast_locked(state) => {
                 next.store(&*self.fs, &self.dir)

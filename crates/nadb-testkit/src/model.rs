@@ -63,6 +63,8 @@ pub type Records = BTreeMap<Vec<u8>, Arc<Record>>;
 pub struct Model {
     namespaces: BTreeMap<String, Arc<Records>>,
     last_version: u64,
+    /// Of content that was read: what had expired at or before this could not be seen.
+    mark_ms: u64,
 }
 
 impl PartialEq for Model {
@@ -104,6 +106,8 @@ enum Gives {
     Nothing,
     /// A new one, for a record of any kind.
     New,
+    /// A new one or none: a deletion of what has expired makes a record as long as the store has not let go of it.
+    NewOrNothing,
     /// The one that the key has.
     Kept,
 }
@@ -147,8 +151,9 @@ impl Model {
         let admits = |ours: &Record, theirs: &Record| {
             ours == theirs || ours.version.is_none() && *ours == Record { version: None, ..theirs.clone() }
         };
-        self.namespaces.len() == content.namespaces.len()
-            && self.namespaces.iter().zip(&content.namespaces).all(|((name, ours), (other, theirs))| {
+        let ours = self.without_expired(content.mark_ms);
+        ours.namespaces.len() == content.namespaces.len()
+            && ours.namespaces.iter().zip(&content.namespaces).all(|((name, ours), (other, theirs))| {
                 name == other
                     && ours.len() == theirs.len()
                     && ours
@@ -169,7 +174,24 @@ impl Model {
         let versions = namespaces.values().flat_map(|records| records.values()).filter_map(|r| r.version);
         let last_version = versions.max().unwrap_or(0);
         let namespaces = namespaces.into_iter().map(|(name, records)| (name, Arc::new(records))).collect();
-        Model { namespaces, last_version }
+        Model { namespaces, last_version, mark_ms: 0 }
+    }
+
+    /// The same content, of a store that shows nothing that had expired at or before this.
+    #[must_use]
+    pub fn read_behind(self, mark_ms: u64) -> Model {
+        Model { mark_ms, ..self }
+    }
+
+    /// The content without what had expired at or before this.
+    fn without_expired(&self, mark_ms: u64) -> Model {
+        let mut visible = self.clone();
+        for records in visible.namespaces.values_mut() {
+            if records.values().any(|record| !record.is_visible(mark_ms)) {
+                Arc::make_mut(records).retain(|_, record| record.is_visible(mark_ms));
+            }
+        }
+        visible
     }
 
     /// Drops a namespace; says whether it was there.
@@ -183,7 +205,7 @@ impl Model {
         if self.names() != other.names() {
             return Some(format!("namespaces {:?} and {:?}", self.names(), other.names()));
         }
-        for (name, records) in &self.namespaces {
+        for (name, records) in &self.without_expired(other.mark_ms).namespaces {
             let others = other.records(name)?;
             let keys: BTreeSet<&Vec<u8>> = records.keys().chain(others.keys()).collect();
             for key in keys {
@@ -265,9 +287,17 @@ impl Pending {
             },
             _ => (None, None),
         };
-        let written = |done: &Done| done.namespace == name && done.key == key && done.version == Gives::New;
-        let is_new = record.is_some() || stored.is_some() || self.done.iter().any(written);
-        let version = if is_new { Gives::New } else { Gives::Nothing };
+        let given = |gives| {
+            self.done.iter().any(|done| done.namespace == name && done.key == key && done.version == gives)
+        };
+        let version = if record.is_some() || current.is_some() || given(Gives::New) {
+            Gives::New
+        } else if stored.is_some() || given(Gives::NewOrNothing) || self.next.mark_ms > 0 {
+            // Where content was read behind a mark, what has expired is not known.
+            Gives::NewOrNothing
+        } else {
+            Gives::Nothing
+        };
         if let Some(records) = self.next.namespaces.get_mut(&name) {
             let records = Arc::make_mut(records);
             match record.filter(|record| record.is_visible(now_ms)) {
@@ -292,6 +322,7 @@ impl Pending {
             if outcome.existed != done.existed
                 || outcome.merged != done.merged
                 || outcome.version.is_some() != (done.version != Gives::Nothing)
+                    && done.version != Gives::NewOrNothing
             {
                 return Err(format!("expected {done:?}, got {outcome:?}"));
             }

@@ -60,6 +60,8 @@ pub enum Step {
     Flush,
     /// Does what the background thread does.
     Maintain,
+    /// Lets go of everything that has expired.
+    Purge,
     /// Moves the wall clock by milliseconds, also back.
     Clock(i64),
     /// Reads a key in every way there is.
@@ -210,10 +212,12 @@ impl Runner {
         self
     }
 
-    /// The time on the store's clock.
+    /// The time on the store's clock, or what the store says that it is at least.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        let mark_ms =
+            self.engine.as_ref().and_then(|engine| engine.stats().ok()).map_or(0, |s| s.time_mark_ms);
+        self.clock.now_ms().max(mark_ms)
     }
 
     /// From now on the store has these options: they count when it is opened again.
@@ -324,7 +328,23 @@ impl Runner {
                 Ok(closed.map(|()| Promise::Durable)?)
             }
             Step::Flush => Ok(self.engine()?.flush().map(|()| Promise::Durable)?),
-            Step::Maintain => Ok(self.engine()?.maintain().map(|()| Promise::Durable)?),
+            Step::Maintain => {
+                let before_ms = self.now_ms();
+                self.engine()?.maintain()?;
+                match self.now_ms() {
+                    now_ms if now_ms == before_ms => Ok(Promise::Durable),
+                    now_ms => {
+                        Err(Trouble::Wrong(format!("what expires up to {now_ms} is hidden at {before_ms}")))
+                    }
+                }
+            }
+            Step::Purge => {
+                let report = self.engine()?.purge_expired()?;
+                match self.now_ms() {
+                    now_ms if report.upto_ms <= now_ms => Ok(self.promised(None)),
+                    now_ms => Err(Trouble::Wrong(format!("{report:?} at {now_ms}"))),
+                }
+            }
             Step::Clock(by_ms) => {
                 self.clock.set_ms(self.clock.now_ms().saturating_add_signed(*by_ms));
                 Ok(Promise::Nothing)
@@ -360,7 +380,7 @@ impl Runner {
 
     fn hold_reader(&mut self, name: &str, key: &[u8]) -> Result<(), Trouble> {
         let engine = self.engine()?.clone();
-        let expected = self.model.visible(name, key, self.clock.now_ms());
+        let expected = self.model.visible(name, key, self.now_ms());
         self.readers.take(&engine, name, key, expected)
     }
 
@@ -530,14 +550,14 @@ impl Runner {
         Ok(found)
     }
 
-    /// All that the store holds, read at a time before every expiry, so that nothing hides behind one.
+    /// All that the store holds, read at a time before every expiry, so that nothing hides behind one but what it has let go of.
     ///
     /// # Errors
     /// `Store`, or `Wrong` where the counts of keys are.
     pub fn content(&self) -> Result<Model, Trouble> {
-        let now_ms = self.now_ms();
+        let now_ms = self.clock.now_ms();
         self.clock.set_ms(0);
-        let content = self.read_all();
+        let content = self.read_all().map(|content| content.read_behind(self.now_ms()));
         self.clock.set_ms(now_ms);
         content
     }
@@ -546,7 +566,9 @@ impl Runner {
         let mut all = BTreeMap::new();
         for info in self.engine()?.namespaces()? {
             let records = self.read_namespace(&info.name)?;
-            if records.len() as u64 != info.keys {
+            // What has expired and was not let go of yet counts.
+            let mark_ms = self.now_ms();
+            if records.len() as u64 > info.keys || mark_ms == 0 && records.len() as u64 != info.keys {
                 return Err(Trouble::Wrong(format!(
                     "{} has {} keys, but says {}",
                     info.name,

@@ -60,6 +60,13 @@ impl StoreBuilder {
         self
     }
 
+    /// The shortest time between two looks for what has expired, to let go of it in the background; above zero, default 1 s. No
+    /// read shows what has expired, whenever that is.
+    pub fn reap_interval(mut self, interval: Duration) -> StoreBuilder {
+        self.options.reap_interval = interval;
+        self
+    }
+
     /// The longest time that a flushed write waits for the background sync, and with that what a power cut can take;
     /// above zero, default 1 s.
     pub fn sync_interval(mut self, interval: Duration) -> StoreBuilder {

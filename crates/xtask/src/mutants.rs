@@ -162,6 +162,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "A footer whose bytes have rotted says where records are and which keys there are.",
     },
     Mutant {
+        guard: "footer.postings_within_namespace",
+        package: "nadb-log",
+        test: "postings_outside_their_namespace_are_refused",
+        without: "A tag's postings name rows of another namespace, or rows that there are not.",
+    },
+    Mutant {
+        guard: "repair.footer_tags_compared",
+        package: "nadb-log",
+        test: "footers_that_do_not_have_the_records_tags_are_written_anew",
+        without: "Repair calls a footer whole that gives rows other tags than their records have.",
+    },
+    Mutant {
         guard: "blob.sync_before_name",
         package: "nadb-log",
         test: "the_content_of_a_finished_blob_survives_a_power_cut",
@@ -336,9 +348,39 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "Writers and large batches go on above the limit of memory.",
     },
     Mutant {
+        guard: "reap.clock_must_be_trusted",
+        package: "nadb-engine",
+        test: "a_clock_a_hundred_years_ahead_hides_and_lets_nothing_go",
+        without: "One moment of a wrong clock lets go of everything that has an expiry, for good.",
+    },
+    Mutant {
+        guard: "reap.clock_record_first",
+        package: "nadb-engine",
+        test: "what_was_let_go_of_stays_gone_under_an_earlier_clock",
+        without: "After reopening under an earlier clock, what had expired and was let go of is there again.",
+    },
+    Mutant {
+        guard: "reap.looks_again",
+        package: "nadb-engine",
+        test: "a_key_that_was_written_again_since_it_was_found_stays",
+        without: "A key that is overwritten while the reaper comes to it is counted as gone.",
+    },
+    Mutant {
+        guard: "reap.never_above_now",
+        package: "nadb-engine",
+        test: "a_clock_that_was_set_back_since_the_rows_were_found_lets_nothing_go",
+        without: "A record is let go of before its time.",
+    },
+    Mutant {
         guard: "verify.compares_the_index",
         package: "nadb-engine",
         test: "verification_notices_an_index_that_the_files_do_not_give",
         without: "Verification finds nothing wrong with an index that is not the files'.",
+    },
+    Mutant {
+        guard: "verify.compares_tags",
+        package: "nadb-engine",
+        test: "verification_notices_tags_that_the_records_do_not_have",
+        without: "Verification finds nothing wrong with a footer that gives rows other tags than their records have.",
     },
 ];

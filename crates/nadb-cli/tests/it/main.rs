@@ -5,6 +5,7 @@ mod bad_input;
 mod batches;
 mod killed;
 mod large;
+mod lifetimes;
 mod output;
 mod records;
 mod repair;

@@ -30,7 +30,7 @@ mod in_memory {
         subject(Arc::new(MemFs::default()), Arc::new(Path::new("store")), Options::default().memtable_size)
     }
 
-    nadb_conformance::tests!(in_memory, excluded: "purge\n");
+    nadb_conformance::tests!(in_memory, excluded: "");
 }
 
 mod on_disk {
@@ -41,7 +41,7 @@ mod on_disk {
         subject(Arc::new(RealFs), Arc::new(tempfile::tempdir().unwrap()), 16 << 10)
     }
 
-    nadb_conformance::tests!(on_disk, excluded: "purge\n");
+    nadb_conformance::tests!(on_disk, excluded: "");
 }
 
 mod with_the_system_clock {
@@ -53,5 +53,5 @@ mod with_the_system_clock {
         Subject::new(Arc::new(open().unwrap()))
     }
 
-    nadb_conformance::tests!(as_it_comes, excluded: "purge\nopening again\n");
+    nadb_conformance::tests!(as_it_comes, excluded: "opening again\n");
 }

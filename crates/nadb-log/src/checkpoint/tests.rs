@@ -54,6 +54,7 @@ fn manifest(segments: &[NamedSegment]) -> Manifest {
         store: STORE,
         hash_seed: 7,
         created_ms: 0,
+        trusted_ms: 0,
         durable_upto: Seq(20),
         jump_base: Seq(0),
         next_segment: SegmentId(9),

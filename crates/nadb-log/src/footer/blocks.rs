@@ -58,6 +58,15 @@ impl Blocks {
         Blocks { bytes, uid, at, path: path.to_path_buf(), body, table, intact }
     }
 
+    /// Bytes of this process's own making: nothing of them needs to be summed.
+    pub(super) fn own(bytes: Vec<u8>) -> Blocks {
+        let body = bytes.len();
+        let words = body.div_ceil(BLOCK_BYTES).div_ceil(WORD_BITS);
+        let intact = (0..words).map(|_| AtomicU64::new(u64::MAX)).collect();
+        let (uid, path) = (SegmentUid([0; 16]), PathBuf::new());
+        Blocks { bytes: bytes.into(), uid, at: 0, path, body, table: body, intact }
+    }
+
     /// Where in the segment's file the footer begins.
     pub(super) fn at(&self) -> u32 {
         self.at
@@ -65,6 +74,11 @@ impl Blocks {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How many bytes there are.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes on the heap beside the footer's own.

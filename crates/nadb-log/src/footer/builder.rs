@@ -3,20 +3,24 @@
 //! Promises that what it makes opens again and passes every check. Keys are coded as they come, so that whoever writes a
 //! segment in key order need not keep them.
 
+use nadb_core::limits::check_tag;
 use nadb_core::{Error, NamespaceId, Ordinal, Result, SegmentUid};
 
 use super::column::{Base, encode_column};
+use super::expiring::encode_expiring;
 use super::keys::KeyWriter;
 use super::layout::{NewSection, assemble, id};
 use super::rows::{check_row, encode_rows};
+use super::tags::{TagUse, encode_tags};
 use crate::row::{RowMeta, SystemRow};
+use crate::tag_names::{TagId, TagNames};
 
 /// Everything that a footer is made from.
 #[derive(Debug)]
 pub struct FooterSource<'a, I> {
     /// The rows, by ordinal.
     pub metas: &'a [RowMeta],
-    /// Namespace, key and ordinal of each row, by rank: in order of (namespace, key, number).
+    /// Namespace, key, ordinal and tags of each row, by rank: in order of (namespace, key, number).
     pub in_key_order: I,
     /// The records about the store itself, in the order of writing.
     pub system: &'a [SystemRow],
@@ -26,13 +30,14 @@ pub struct FooterSource<'a, I> {
 ///
 /// # Errors
 /// `InvalidInput` or `Limit`: rows, keys or system records are not what a segment can hold, or out of order.
-pub fn encode_footer<'a, I>(uid: SegmentUid, at: u32, source: FooterSource<'a, I>) -> Result<Vec<u8>>
+pub fn encode_footer<'a, I, T>(uid: SegmentUid, at: u32, source: FooterSource<'a, I>) -> Result<Vec<u8>>
 where
-    I: IntoIterator<Item = (NamespaceId, &'a [u8], Ordinal)>,
+    I: IntoIterator<Item = (NamespaceId, &'a [u8], Ordinal, T)>,
+    T: IntoIterator<Item = &'a str>,
 {
     let mut builder = FooterBuilder::new();
-    for (namespace, key, ordinal) in source.in_key_order {
-        builder.push_key(namespace, key, ordinal)?;
+    for (namespace, key, ordinal, tags) in source.in_key_order {
+        builder.push_key(namespace, key, ordinal, tags)?;
     }
     builder.finish(uid, at, source.metas, source.system)
 }
@@ -41,6 +46,9 @@ where
 #[derive(Debug, Default)]
 pub struct FooterBuilder {
     keys: KeyWriter,
+    names: TagNames,
+    /// By rank.
+    uses: Vec<TagUse>,
 }
 
 impl FooterBuilder {
@@ -50,12 +58,47 @@ impl FooterBuilder {
         FooterBuilder::default()
     }
 
-    /// Adds the key of the next rank. Ranks are in order of (namespace, key, number).
+    /// Adds the key of the next rank, with the tags of its row in any order. Ranks are in order of (namespace, key, number).
     ///
     /// # Errors
-    /// `InvalidInput` for a key out of order, `Limit` for its length.
-    pub fn push_key(&mut self, namespace: NamespaceId, key: &[u8], ordinal: Ordinal) -> Result<()> {
-        self.keys.push(namespace, key, ordinal)
+    /// `InvalidInput` for a key out of order, or what is no tag; `Limit` for a length.
+    pub fn push_key<'t>(
+        &mut self,
+        namespace: NamespaceId,
+        key: &[u8],
+        ordinal: Ordinal,
+        tags: impl IntoIterator<Item = &'t str>,
+    ) -> Result<()> {
+        let rank = self.keys.push(namespace, key, ordinal)?;
+        for tag in tags {
+            let tag = self.tag(namespace, tag.as_bytes())?;
+            self.uses.push(TagUse { tag, rank });
+        }
+        Ok(())
+    }
+
+    /// As [`FooterBuilder::push_key`], for who has the numbers of the tags already.
+    pub(crate) fn push_row(
+        &mut self,
+        namespace: NamespaceId,
+        key: &[u8],
+        ordinal: Ordinal,
+        tags: impl Iterator<Item = TagId>,
+    ) -> Result<()> {
+        let rank = self.keys.push(namespace, key, ordinal)?;
+        self.uses.extend(tags.map(|tag| TagUse { tag, rank }));
+        Ok(())
+    }
+
+    /// The number of a tag, for [`FooterBuilder::push_row`], which must follow.
+    pub(crate) fn tag(&mut self, namespace: NamespaceId, tag: &[u8]) -> Result<TagId> {
+        self.names.id_of(namespace, tag).ok_or_else(|| {
+            let text = std::str::from_utf8(tag).map_err(|_| Error::invalid("a tag of a footer is not UTF-8"));
+            match text.and_then(check_tag) {
+                Err(error) => error,
+                Ok(()) => Error::limit("a footer has too many tags"),
+            }
+        })
     }
 
     /// The bytes of the footer that will stand at offset `at` of the file of the segment `uid`. `metas` are the rows by
@@ -86,6 +129,10 @@ impl FooterBuilder {
         let order = self.checked_order(metas)?;
         let rows = u32::try_from(metas.len()).map_err(|_| Error::limit("a footer has too many rows"))?;
         let mut sections = encode_rows(metas);
+        let tags = match self.uses.is_empty() {
+            true => None,
+            false => Some(encode_tags(&self.names, &self.uses, &self.keys.namespaces())?),
+        };
         let [groups, keys, namespaces] = self.keys.finish();
         sections.push(NewSection::required(id::GROUPS, groups));
         sections.push(NewSection::required(id::KEYS, keys));
@@ -97,6 +144,14 @@ impl FooterBuilder {
             let mut bytes = Vec::new();
             system.iter().for_each(|row| row.encode(&mut bytes));
             sections.push(NewSection::required(id::SYSTEM, bytes));
+        }
+        for (id, bytes) in [id::TAGS, id::POSTINGS].into_iter().zip(tags.into_iter().flatten()) {
+            if !bytes.is_empty() {
+                sections.push(NewSection::required(id, bytes));
+            }
+        }
+        if let Some(expiring) = encode_expiring(metas) {
+            sections.push(NewSection::required(id::EXPIRING, expiring));
         }
         Ok((rows, sections))
     }

@@ -18,6 +18,8 @@ impl Footer {
         self.blocks.check_all()?;
         self.check_rows()?;
         self.check_order()?;
+        self.check_tags()?;
+        self.check_expiring()?;
         self.system().map(|_| ())
     }
 
@@ -46,6 +48,40 @@ impl Footer {
             )));
         }
         Ok(())
+    }
+
+    fn check_tags(&self) -> Result<()> {
+        let Some(tags) = self.tags() else { return Ok(()) };
+        tags.dictionary.check(&self.blocks, self.namespaces())?;
+        tags.for_each_rank(&mut |_, _, _| Ok(()))
+    }
+
+    /// Every row that has an expiry once, in order, at the time that the row has.
+    fn check_expiring(&self) -> Result<()> {
+        let Some(expiring) = self.expiring else { return Ok(()) };
+        let mut expected = 0;
+        for ordinal in (0..self.len).map(Ordinal) {
+            expected += u32::from(self.meta(ordinal)?.expires_ms.is_some());
+        }
+        let (mut last, mut count, mut result) = (None, 0, Ok(()));
+        let mut check = |ordinal: Ordinal, time: u64| {
+            let is_it = self.meta(ordinal).map(|row| row.expires_ms == Some(time));
+            let is_next = last.is_none_or(|last| last < (time, ordinal));
+            (last, count) = (Some((time, ordinal)), count + 1);
+            match is_it {
+                Ok(true) if is_next => {}
+                Ok(_) => result = Err(expiring.malformed(&self.blocks)),
+                Err(error) => result = Err(error),
+            }
+            result.is_ok()
+        };
+        expiring.all(&self.blocks, &mut check)?;
+        result?;
+        if count == expected && count == expiring.len() {
+            Ok(())
+        } else {
+            Err(expiring.malformed(&self.blocks))
+        }
     }
 
     fn check_order(self: &Arc<Self>) -> Result<()> {

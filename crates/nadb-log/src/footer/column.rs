@@ -307,6 +307,31 @@ impl Column {
         Ok(None)
     }
 
+    /// The first row whose number is above this one, in a column of rising numbers with [`Base::First`]; the row count where
+    /// there is none.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub(super) fn first_above(self, bytes: &Blocks, number: u64) -> Result<u32> {
+        let (mut low, mut high) = (0, self.blocks());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let base = u64::from_le_bytes(bytes.array(self.section, middle as usize * ENTRY_BYTES)?);
+            if base <= number { low = middle + 1 } else { high = middle }
+        }
+        let Some(block) = low.checked_sub(1) else {
+            return Ok(0);
+        };
+        let entry = self.entry(bytes, block)?;
+        let first = block * ROWS_PER_BLOCK;
+        let (mut low, mut high) = (0, (self.rows - first).min(ROWS_PER_BLOCK));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.value_in(bytes, entry, middle)? <= number { low = middle + 1 } else { high = middle }
+        }
+        Ok(first + low)
+    }
+
     #[inline]
     fn entry(self, bytes: &Blocks, block: u32) -> Result<Entry> {
         let from = block as usize * ENTRY_BYTES;

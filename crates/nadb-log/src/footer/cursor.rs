@@ -60,7 +60,7 @@ impl FooterCursor {
         let place = at.0.min(footer.len) + 1;
         let (group, spare) = (Group::new(), Group::new());
         let mut cursor = FooterCursor { footer, place: 0, slot: ROWS, group, spare };
-        cursor.move_to(place)?;
+        cursor.move_to_place(place)?;
         Ok(cursor)
     }
 
@@ -70,8 +70,17 @@ impl FooterCursor {
         (self.slot < ROWS).then(|| Rank(self.place - 1))
     }
 
+    /// Moves to the row of a rank; behind the last row for [`Footer::len`] and above.
+    ///
+    /// # Errors
+    /// As [`RowCursor::next`]: the cursor has not moved.
     #[inline]
-    fn move_to(&mut self, place: u32) -> Result<()> {
+    pub fn move_to(&mut self, rank: Rank) -> Result<()> {
+        self.move_to_place(rank.0.min(self.footer.len) + 1)
+    }
+
+    #[inline]
+    fn move_to_place(&mut self, place: u32) -> Result<()> {
         let Some(rank) = place.checked_sub(1).filter(|rank| *rank < self.footer.len) else {
             (self.place, self.slot) = (place, ROWS);
             return Ok(());
@@ -105,11 +114,11 @@ impl RowCursor for FooterCursor {
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        if self.place > self.footer.len { Ok(()) } else { self.move_to(self.place + 1) }
+        if self.place > self.footer.len { Ok(()) } else { self.move_to_place(self.place + 1) }
     }
 
     #[inline]
     fn previous(&mut self) -> Result<()> {
-        self.place.checked_sub(1).map_or(Ok(()), |place| self.move_to(place))
+        self.place.checked_sub(1).map_or(Ok(()), |place| self.move_to_place(place))
     }
 }

@@ -46,7 +46,8 @@ pub(super) struct KeyWriter {
 }
 
 impl KeyWriter {
-    pub(super) fn push(&mut self, namespace: NamespaceId, key: &[u8], ordinal: Ordinal) -> Result<()> {
+    /// Adds the key of the next rank; gives the rank.
+    pub(super) fn push(&mut self, namespace: NamespaceId, key: &[u8], ordinal: Ordinal) -> Result<u32> {
         let rank = u32::try_from(self.order.len()).map_err(|_| Error::limit("a footer has too many rows"))?;
         nadb_core::limits::check_key(key)?;
         let last_namespace = self.namespaces.last().map(|(namespace, _)| *namespace);
@@ -71,7 +72,19 @@ impl KeyWriter {
         self.last.truncate(shared);
         self.last.extend_from_slice(suffix);
         self.order.push(ordinal.0);
-        Ok(())
+        Ok(rank)
+    }
+
+    /// The namespaces of the keys so far.
+    pub(super) fn namespaces(&self) -> Vec<NamespaceRows> {
+        let rows = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        let ends = self.namespaces.iter().skip(1).map(|(_, first)| *first).chain([rows]);
+        let rows_of = |(&(namespace, first), end): (&(NamespaceId, u32), u32)| NamespaceRows {
+            namespace,
+            first: Rank(first),
+            rows: end - first,
+        };
+        self.namespaces.iter().zip(ends).map(rows_of).collect()
     }
 
     /// The column of group places, the keys, and the table of namespaces.

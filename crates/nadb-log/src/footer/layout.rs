@@ -37,9 +37,12 @@ pub(super) mod id {
     pub(in super::super) const ORDER: u16 = 12;
     pub(in super::super) const NAMESPACES: u16 = 13;
     pub(in super::super) const SYSTEM: u16 = 14;
+    pub(in super::super) const TAGS: u16 = 15;
+    pub(in super::super) const POSTINGS: u16 = 16;
+    pub(in super::super) const EXPIRING: u16 = 17;
 
     pub(super) fn is_known(id: u16) -> bool {
-        (OFFSETS..=SYSTEM).contains(&id)
+        (OFFSETS..=EXPIRING).contains(&id)
     }
 }
 

@@ -10,6 +10,7 @@ use std::mem::size_of;
 
 use nadb_core::{BlobId, NamespaceId, Ordinal, Seq};
 
+use super::tags::RowTags;
 use crate::record::RecordKind;
 use crate::row::{Row, RowMeta, RowPlace, RowSpot};
 
@@ -29,6 +30,13 @@ pub(super) struct KeyRef {
     len: u16,
     kind: RecordKind,
     flags: u8,
+}
+
+impl KeyRef {
+    /// The namespace of the key.
+    pub(super) fn namespace(self) -> NamespaceId {
+        self.namespace
+    }
 }
 
 /// What is asked for least.
@@ -76,6 +84,7 @@ pub(super) struct Rows {
     rests: Vec<Rest>,
     wide: Vec<Wide>,
     keys: Vec<u8>,
+    tags: RowTags,
 }
 
 impl Rows {
@@ -89,7 +98,14 @@ impl Rows {
             rests: Vec::with_capacity(rows),
             wide: Vec::new(),
             keys: Vec::with_capacity(key_bytes),
+            tags: RowTags::default(),
         }
+    }
+
+    /// No rows; the first will stand behind these, and there is room for as many. To these none is added any more.
+    pub(super) fn successor(&mut self) -> Rows {
+        let next = Rows::with_room(self.end(), self.offsets.len(), self.key_bytes());
+        Rows { tags: self.tags.successor(), ..next }
     }
 
     /// The rows of all `parts`, whose ordinals follow one another.
@@ -98,6 +114,7 @@ impl Rows {
         let count = parts.clone().map(|rows| rows.offsets.len()).sum();
         let mut all = Rows::with_room(first, count, parts.clone().map(Rows::key_bytes).sum());
         all.wide.reserve_exact(parts.clone().map(|rows| rows.wide.len()).sum());
+        all.tags.reserve(parts.clone().map(|rows| &rows.tags));
         for rows in parts {
             let (row_base, key_base) = (all.len(), to_u32(all.keys.len()));
             all.offsets.extend_from_slice(&rows.offsets);
@@ -107,13 +124,16 @@ impl Rows {
             all.rests.extend_from_slice(&rows.rests);
             all.wide.extend(rows.wide.iter().map(|wide| Wide { index: wide.index + row_base, ..*wide }));
             all.keys.extend_from_slice(&rows.keys);
+            if !rows.tags.is_empty() {
+                all.tags.append(row_base, &rows.tags);
+            }
         }
         all
     }
 
     /// Adds a row, which gets the next ordinal. Its key is within the limit; offset and number are above all others here.
     pub(super) fn push(&mut self, row: &Row<'_>) {
-        let Row { namespace, key, meta } = row;
+        let Row { namespace, key, meta, tags } = row;
         debug_assert!(self.offsets.last().is_none_or(|last| *last < meta.offset));
         debug_assert!(self.seqs.last().is_none_or(|last| *last < meta.seq));
         let mut flags = 0;
@@ -123,6 +143,9 @@ impl Rows {
         if meta.blob.is_some() || u32::try_from(meta.size).is_err() {
             flags |= flag::WIDE;
             self.wide.push(Wide { index: self.len(), size: meta.size, blob: meta.blob });
+        }
+        if !tags.is_empty() {
+            self.tags.push(self.len(), *namespace, *tags);
         }
         self.offsets.push(meta.offset);
         self.seqs.push(meta.seq);
@@ -161,6 +184,28 @@ impl Rows {
     /// Bytes of all keys.
     pub(super) fn key_bytes(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Bytes of keys and of distinct tags.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.keys.len() + self.tags.text_bytes()
+    }
+
+    /// The rows' tags.
+    pub(super) fn tags(&self) -> &RowTags {
+        &self.tags
+    }
+
+    /// Which rows have an expiry, by index, and when.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = (u32, u64)> {
+        let rows = (0u32..).zip(self.key_refs.iter().zip(&self.rests));
+        rows.filter(|(_, (key, _))| key.flags & flag::EXPIRES != 0)
+            .map(|(index, (_, rest))| (index, rest.expires_ms))
+    }
+
+    /// The expiry of a row that has one.
+    pub(super) fn expiry_at(&self, index: u32) -> Option<u64> {
+        self.rests.get(index as usize).map(|rest| rest.expires_ms)
     }
 
     /// Where the last record begins; `None` without rows.
@@ -252,6 +297,7 @@ impl Rows {
         self.rests.shrink_to_fit();
         self.wide.shrink_to_fit();
         self.keys.shrink_to_fit();
+        self.tags.shrink();
     }
 
     /// Bytes that are allocated, used or not.
@@ -262,6 +308,7 @@ impl Rows {
             + self.rests.capacity() * size_of::<Rest>()
             + self.wide.capacity() * size_of::<Wide>()
             + self.keys.capacity()
+            + self.tags.memory_bytes()
     }
 
     fn index_of(&self, ordinal: Ordinal) -> Option<usize> {

@@ -1,7 +1,8 @@
 //! A run: rows of a memtable that do not change any more, with their key order.
 //!
 //! Promises: whoever holds a run can read it for ever, whatever the memtable does. The key order is computed once, by who
-//! needs it first; others who need it then wait for it.
+//! needs it first; others who need it then wait for it. So is what queries ask for: which ranks have which tags, and which rows
+//! expire when.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,7 +14,9 @@ use nadb_core::{Error, ErrorKind, NamespaceId, Ordinal, Rank, Result, Seq};
 
 use super::order;
 use super::rows::{OrderedRow, Rows, to_u32};
+use crate::footer::{NamespaceRows, OwnTags, TagUse, TagView};
 use crate::row::{RowCursor, RowMeta, RowPlace, RowSpot};
+use crate::tag_names::TagId;
 
 /// How many rows ahead a cursor that moves forward touches keys.
 const AHEAD: usize = 6;
@@ -22,6 +25,10 @@ const AHEAD: usize = 6;
 pub struct Run {
     rows: Rows,
     order: OnceLock<Box<[OrderedRow]>>,
+    /// By rank; `None` where no row has a tag, an error where they are too many to be numbered.
+    tags: OnceLock<Result<Option<Box<OwnTags>>, ErrorKind>>,
+    /// Indexes of the rows that have an expiry, by expiry.
+    expiring: OnceLock<Box<[u32]>>,
 }
 
 impl fmt::Debug for Run {
@@ -37,7 +44,11 @@ impl Run {
     /// A run of these rows, whose order nobody knows yet.
     pub(super) fn new(mut rows: Rows) -> Run {
         rows.shrink();
-        Run { rows, order: OnceLock::new() }
+        Run::with_order(rows, OnceLock::new())
+    }
+
+    fn with_order(rows: Rows, order: OnceLock<Box<[OrderedRow]>>) -> Run {
+        Run { rows, order, tags: OnceLock::new(), expiring: OnceLock::new() }
     }
 
     /// One run of the rows of several that follow one another.
@@ -45,7 +56,7 @@ impl Run {
     /// Where one of them has its order, the new run has, too: only rows without order are sorted. Otherwise it is left to
     /// who needs it.
     pub(super) fn merged(parts: &[Arc<Run>]) -> Run {
-        let rows = Rows::concat(parts.iter().map(|run| &run.rows));
+        let mut rows = Rows::concat(parts.iter().map(|run| &run.rows));
         if parts.iter().all(|run| run.order.get().is_none()) {
             return Run::new(rows);
         }
@@ -62,7 +73,8 @@ impl Run {
             base = end;
         }
         let order = rows.ordered(&order::merged(&rows, concatenated));
-        Run { rows, order: OnceLock::from(order) }
+        rows.shrink();
+        Run::with_order(rows, OnceLock::from(order))
     }
 
     /// How many rows; never 0.
@@ -127,7 +139,91 @@ impl Run {
     /// Bytes that the run keeps allocated.
     pub(super) fn memory_bytes(&self) -> usize {
         let order = self.order.get().map_or(0, |order| size_of_val::<[OrderedRow]>(order));
-        size_of::<Run>() + self.rows.memory_bytes() + order
+        let tags = self.tags.get().and_then(|tags| tags.as_ref().ok()?.as_ref());
+        let tags = tags.map_or(0, |tags| size_of::<OwnTags>() + tags.memory_bytes());
+        let expiring = self.expiring.get().map_or(0, |expiring| size_of_val::<[u32]>(expiring));
+        size_of::<Run>() + self.rows.memory_bytes() + order + tags + expiring
+    }
+
+    /// The row of a rank; `None` where there is none.
+    pub(crate) fn ordinal_at(&self, rank: Rank) -> Option<Ordinal> {
+        self.order().get(rank.0 as usize).map(|row| Ordinal(self.rows.first() + row.index))
+    }
+
+    /// Where the record of a row stands; `None` where the ordinal is not of this run.
+    pub(crate) fn place(&self, ordinal: Ordinal) -> Option<RowPlace> {
+        self.rows.place(ordinal)
+    }
+
+    /// Whether any row has a tag.
+    pub(crate) fn has_tags(&self) -> bool {
+        !self.rows.tags().is_empty()
+    }
+
+    /// The tags, where any row has one.
+    ///
+    /// # Errors
+    /// `Limit`: there are too many.
+    pub(crate) fn tags(&self) -> Result<Option<TagView<'_>>> {
+        let tags = self.tags.get_or_init(|| self.rank_tags().map_err(|error| error.kind()));
+        match tags {
+            Ok(tags) => Ok(tags.as_ref().map(|tags| tags.view())),
+            Err(kind) => Err(Error::new(*kind, "the rows of a memtable have too many tags")),
+        }
+    }
+
+    /// Which ranks have which tags: one pass over the key order.
+    fn rank_tags(&self) -> Result<Option<Box<OwnTags>>> {
+        let tags = self.rows.tags();
+        if tags.is_empty() {
+            return Ok(None);
+        }
+        let mut of: Vec<&[TagId]> = vec![&[]; self.len() as usize];
+        for (index, ids) in tags.iter() {
+            of.get_mut(index as usize).into_iter().for_each(|slot| *slot = ids);
+        }
+        let mut namespaces: Vec<NamespaceRows> = Vec::new();
+        let mut uses = Vec::with_capacity(tags.len());
+        for (rank, row) in (0u32..).zip(self.order()) {
+            let namespace = row.key.namespace();
+            match namespaces.last_mut().filter(|last| last.namespace == namespace) {
+                Some(last) => last.rows += 1,
+                None => namespaces.push(NamespaceRows { namespace, first: Rank(rank), rows: 1 }),
+            }
+            let ids = of.get(row.index as usize).copied().unwrap_or_default();
+            uses.extend(ids.iter().map(|tag| TagUse { tag: *tag, rank }));
+        }
+        OwnTags::new(tags.names(), &uses, namespaces).map(|tags| Some(Box::new(tags)))
+    }
+
+    /// Shows the rows that expire behind the first time and not behind the second, in order, until `show` says false.
+    pub(crate) fn expiring(
+        &self,
+        (after_ms, upto_ms): (u64, u64),
+        show: &mut dyn FnMut(Ordinal, u64) -> bool,
+    ) {
+        for (index, time) in self.expiring_after(after_ms) {
+            if time > upto_ms || !show(Ordinal(self.rows.first() + index), time) {
+                return;
+            }
+        }
+    }
+
+    /// The first expiry behind a time.
+    pub(crate) fn next_expiry(&self, after_ms: u64) -> Option<u64> {
+        self.expiring_after(after_ms).next().map(|(_, time)| time)
+    }
+
+    /// Index and expiry of the rows that expire behind a time, in order.
+    fn expiring_after(&self, after_ms: u64) -> impl Iterator<Item = (u32, u64)> {
+        let rows = self.expiring.get_or_init(|| {
+            let mut rows: Vec<(u64, u32)> = self.rows.expiries().map(|(index, time)| (time, index)).collect();
+            rows.sort_unstable();
+            rows.into_iter().map(|(_, index)| index).collect()
+        });
+        let time = |index: &u32| self.rows.expiry_at(*index).unwrap_or(u64::MAX);
+        let from = rows.partition_point(|index| time(index) <= after_ms);
+        rows.iter().skip(from).map(move |index| (*index, time(index)))
     }
 
     #[cfg(test)]
@@ -152,13 +248,34 @@ pub struct RunCursor {
 impl RunCursor {
     fn new(run: Arc<Run>, at: usize) -> RunCursor {
         let mut cursor = RunCursor { run, at: 0, row: None };
-        cursor.move_to(at);
+        cursor.move_to_place(at);
         cursor
+    }
+
+    /// Moves to the row of a rank within the run; behind the last where there is none.
+    ///
+    /// # Errors
+    /// None.
+    #[inline]
+    pub fn move_to(&mut self, rank: Rank) -> Result<()> {
+        self.move_to_place(rank.0.min(self.run.len()) as usize + 1);
+        Ok(())
+    }
+
+    /// The numbers that the tags of the row under the cursor have in its run.
+    pub(super) fn tag_ids(&self) -> &[TagId] {
+        self.row.map_or(&[], |row| self.run.rows.tags().of(row.index))
+    }
+
+    /// The rank, within the run, of the row under the cursor; `None` before the first and behind the last.
+    #[must_use]
+    pub fn rank(&self) -> Option<Rank> {
+        self.row.and_then(|_| self.at.checked_sub(1)).map(|rank| Rank(to_u32(rank)))
     }
 
     /// Moves to the next row; stays behind the last.
     pub(super) fn forward(&mut self) {
-        self.move_to(self.run.order().len().min(self.at) + 1);
+        self.move_to_place(self.run.order().len().min(self.at) + 1);
         self.touch_ahead();
     }
 
@@ -178,7 +295,7 @@ impl RunCursor {
     }
 
     #[inline]
-    fn move_to(&mut self, at: usize) {
+    fn move_to_place(&mut self, at: usize) {
         self.at = at;
         self.row = at.checked_sub(1).and_then(|rank| self.run.order().get(rank).copied());
     }
@@ -211,7 +328,7 @@ impl RowCursor for RunCursor {
     }
 
     fn previous(&mut self) -> Result<()> {
-        self.move_to(self.at.saturating_sub(1));
+        self.move_to_place(self.at.saturating_sub(1));
         Ok(())
     }
 }

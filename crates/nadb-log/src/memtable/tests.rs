@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::RecordKind;
 use crate::row::RowCursor;
+use crate::tag_list::{TagList, list_of};
 
 /// So small that a few hundred rows freeze tails, merge runs and meet every limit.
 const SMALL: Sizes = Sizes { tail_rows: 8, tail_key_bytes: 60, run_rows: 64, run_key_bytes: 400 };
@@ -35,7 +36,7 @@ pub(super) fn row(n: u32, namespace: u32, key: &[u8]) -> Row<'_> {
         updated_ms: number,
         blob: (kind == RecordKind::BlobReference).then(|| BlobId(u128::from(n).to_le_bytes())),
     };
-    Row { namespace: NamespaceId(namespace), key, meta }
+    Row { namespace: NamespaceId(namespace), key, meta, tags: TagList::default() }
 }
 
 /// Namespace and key of each row, by ordinal.
@@ -377,6 +378,47 @@ fn memory_follows_rows_keys_and_orders() {
     let with_orders = least + 24 * model.len();
     let after = table.memory_bytes();
     assert!((with_orders..with_orders + 100_000).contains(&after), "{after} for {with_orders}");
+}
+
+/// Rows with tags, and what readers have had derived of them, are counted; rows without tags take nothing for them.
+#[test]
+fn memory_follows_tags_and_what_is_derived_for_readers() {
+    let tagged = |tags: &[&str]| {
+        let (table, list) = (Memtable::new(), list_of(tags));
+        for n in 0..50_000 {
+            let (namespace, key) = scattered(n);
+            table.push(&Row { tags: TagList::new(&list), ..row(n, namespace, &key) });
+        }
+        table
+    };
+    let (plain, table) = (tagged(&[]), tagged(&["one", "two", "three"]));
+    // Three numbers for each row, and where they stand.
+    let more = table.memory_bytes() - plain.memory_bytes();
+    assert!((50_000 * 20..50_000 * 20 + 100_000).contains(&more), "{more}");
+    let held = table.held_bytes();
+    assert!(held.abs_diff(table.memory_bytes()) < 600_000, "{held}");
+    let runs = table.runs();
+    let before = table.memory_bytes();
+    let mut rows = 0;
+    for run in &runs {
+        run.tags().unwrap().unwrap().with_prefix(NamespaceId(1), "t", &mut |_, count| rows += count).unwrap();
+        run.next_expiry(0);
+    }
+    assert_eq!(rows, 2 * model_of(50_000, 1));
+    // Postings of bitmaps, an index for every third row, and key orders.
+    let derived = table.memory_bytes() - before;
+    assert!((50_000 / 3 * 4 + 50_000 * 24..50_000 / 3 * 4 + 50_000 * 34).contains(&derived), "{derived}");
+    let (before, more) = (table.held_bytes(), derived / 2);
+    for n in 50_000..60_000 {
+        let (namespace, key) = scattered(n);
+        table.push(&row(n, namespace, &key));
+    }
+    assert!(table.held_bytes() > before + more, "what was derived is noted when the next tail is frozen");
+}
+
+/// How many of the first rows are of a namespace.
+fn model_of(rows: u32, namespace: u32) -> u32 {
+    (0..rows).map(|n| u32::from(scattered(n).0 == namespace)).sum()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::vec;
 
-use nadb_core::{BlobId, Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result};
+use nadb_core::{BlobId, Error, ErrorKind, Location, NamespaceId, Ordinal, Rank, Result, guard};
 use nadb_vfs::{DirEntry, Fs};
 
 use super::blobs::{Blobs, Reference, reference};
@@ -19,8 +19,10 @@ use crate::recovery::{
 };
 use crate::replay::{ScanCounts, replay_again};
 use crate::row::{Row, RowCursor, SystemRow};
+use crate::rows::Rows;
 use crate::seal::read_footer;
 use crate::segment::Segment;
+use crate::tag_sum::TagSum;
 
 /// A store that opens.
 pub(super) struct Checked {
@@ -125,6 +127,8 @@ struct Confirm {
     system: vec::IntoIter<SystemRow>,
     /// Sums over which key each row has: what the footer says, and so far what the records say.
     keys: [u64; 2],
+    /// The same over which tags each row has.
+    tags: [TagSum; 2],
 }
 
 impl Confirm {
@@ -137,7 +141,8 @@ impl Confirm {
             sum = sum.wrapping_add(key_sum(cursor.ordinal(), namespace, key));
             cursor.next()?;
         }
-        Ok(Confirm { footer, next: 0, system, keys: [sum, 0] })
+        let tags = [TagSum::of(&Rows::Footer(Arc::clone(&footer)))?, TagSum::default()];
+        Ok(Confirm { footer, next: 0, system, keys: [sum, 0], tags })
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Segment) -> Result<()> {
@@ -161,13 +166,22 @@ impl Confirm {
         self.next += 1;
         let [_, found] = &mut self.keys;
         *found = found.wrapping_add(key_sum(ordinal, row.namespace, row.key));
+        let [_, found] = &mut self.tags;
+        found.add(ordinal, row);
         Ok(true)
     }
 
     fn finish(mut self, segment: &Segment, extent: SealedExtent) -> Result<()> {
         let [told, found] = self.keys;
         if self.next == self.footer.len() && self.system.next().is_none() && told == found {
-            return Ok(());
+            let [told, found] = self.tags;
+            let what = "the footer gives rows other tags than their records have";
+            let is_same = told == found || !guard::on("repair.footer_tags_compared");
+            return if is_same {
+                Ok(())
+            } else {
+                Err(segment.corruption(u64::from(extent.frames_end), what))
+            };
         }
         let (rows, found) = (self.footer.len(), self.next);
         let what = format!(

@@ -250,6 +250,7 @@ fn unknown_manifest() -> Manifest {
         store: StoreId([0; 16]),
         hash_seed: 0,
         created_ms: 0,
+        trusted_ms: 0,
         durable_upto: Seq(0),
         jump_base: Seq(0),
         next_segment: SegmentId(1),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nadb_core::{NamespaceId, Ordinal, Rank, SegmentUid, Seq};
-use nadb_log::{FOOTER_TRAILER, Footer, FooterBuilder, RecordKind, RowCursor, RowMeta, SystemRow};
+use nadb_log::{FOOTER_TRAILER, Footer, FooterBuilder, Part, RecordKind, RowCursor, RowMeta, SystemRow};
 
 use super::{crc32, mix};
 
@@ -49,6 +49,9 @@ fn explore(bytes: &[u8]) {
         assert!(!is_whole || found.is_ok_and(|found| found == Some(ordinal)));
     }
     walk(&footer, is_whole);
+    let part = Part::Footer(Arc::clone(&footer));
+    tags(&footer, &part, is_whole);
+    expiries(&part, is_whole);
     let _ = (footer.system(), footer.blob_ids(), footer.namespaces(), footer.memory_bytes());
 }
 
@@ -75,6 +78,62 @@ fn walk(footer: &Arc<Footer>, is_whole: bool) {
             return;
         }
         assert!(!is_whole || cursor.key() == Some((*namespace, &key[..])));
+    }
+}
+
+/// Every tag that is listed has as many rows as the list says, all of them of its namespace, and narrows any rows to those.
+fn tags(footer: &Footer, part: &Part, is_whole: bool) {
+    for namespace in footer.namespaces() {
+        let mut listed: Vec<(String, u32)> = Vec::new();
+        let all = part.tags(namespace.namespace, "", &mut |tag, rows| listed.push((tag.to_owned(), rows)));
+        assert!(!is_whole || (all.is_ok() && listed.is_sorted() && (listed.is_empty() || part.has_tags())));
+        for (tag, rows) in &listed {
+            let found = part.postings(namespace.namespace, tag);
+            assert!(!is_whole || found.as_ref().is_ok_and(Option::is_some));
+            let Ok(Some(found)) = found else { continue };
+            let ranks = found.to_bitmap();
+            let mut narrowed = (namespace.first.0..part.len()).step_by(2).collect();
+            let intersected = found.intersect(&mut narrowed);
+            let Ok(ranks) = ranks else {
+                assert!(!is_whole);
+                continue;
+            };
+            let end = namespace.first.0 + namespace.rows;
+            assert!(ranks.iter().all(|rank| (namespace.first.0..end).contains(&rank)));
+            assert_eq!((ranks.len(), u64::from(found.len())), (u64::from(found.len()), ranks.len()));
+            assert!(!is_whole || found.len() == *rows);
+            assert!(intersected.is_err() || narrowed.is_subset(&ranks));
+            let mut shown = 0;
+            let with_it = part.tags(namespace.namespace, tag, &mut |_, _| shown += 1);
+            assert!(!is_whole || (with_it.is_ok() && shown > 0));
+        }
+    }
+    let _ = (part.postings(NamespaceId(u32::MAX), "none"), part.postings(NamespaceId(1), ""));
+}
+
+/// In order, between the times asked for, each of a row that has this expiry.
+fn expiries(part: &Part, is_whole: bool) {
+    let mut all: Vec<(Ordinal, u64)> = Vec::new();
+    let result = part.expiring(0, u64::MAX, &mut |ordinal, time| {
+        all.push((ordinal, time));
+        all.len() < STEPS_MAX as usize
+    });
+    assert!(all.iter().all(|(ordinal, _)| ordinal.0 < part.len()));
+    if is_whole {
+        assert!(result.is_ok() && all.is_sorted_by_key(|(_, time)| *time));
+        for (ordinal, time) in &all {
+            let place = part.place(*ordinal);
+            assert!(place.is_ok_and(|place| place.expires_ms == Some(*time)));
+        }
+    }
+    for (_, time) in all.iter().step_by(all.len() / 8 + 1) {
+        let next = part.next_expiry(*time);
+        let mut first = None;
+        let shown = part.expiring(*time, u64::MAX, &mut |_, time| {
+            first = Some(time);
+            false
+        });
+        assert!(!is_whole || (shown.is_ok() && next.is_ok_and(|next| next == first)));
     }
 }
 
@@ -135,7 +194,9 @@ fn encode(rows: u32, is_full: bool) -> Vec<u8> {
     order.sort_by_key(|n| (namespace(*n), key(*n), *n));
     let mut builder = FooterBuilder::new();
     for n in order {
-        builder.push_key(namespace(n), &key(n), Ordinal(n)).expect("they are in order");
+        let tags = [format!("parity:{}", n % 2), format!("some:{:02}", n / 40), format!("one:{n:03}")];
+        let tags = tags.iter().take(if is_full { n as usize % 4 } else { 0 }).map(String::as_str);
+        builder.push_key(namespace(n), &key(n), Ordinal(n), tags).expect("they are in order");
     }
     let system = SystemRow {
         kind: RecordKind::NamespaceCreate,

@@ -6,6 +6,7 @@ use super::*;
 use crate::FORMAT_VERSION;
 use crate::checksum::{crc32, mix};
 use crate::footer::blocks::{BLOCK_BYTES, block_checksum};
+use crate::part::Part;
 
 /// What a row of calls says, each an answer or an error; an error ends what the calls behind it prove.
 type Answers = Vec<Result<String, Error>>;
@@ -27,12 +28,44 @@ fn answers(footer: &Arc<Footer>, model: &Model) -> Vec<Answers> {
         add(footer.ordinal_of(offset).map(|ordinal| format!("{ordinal:?}")));
         add(footer.key_at(Rank(row)).map(|key| format!("{key:?}")));
     }
+    let part = Part::Footer(Arc::clone(footer));
+    for (namespace, prefix) in [(1, ""), (1, "row:0000"), (2, ""), (2, "few"), (9, "")] {
+        let mut tags = String::new();
+        let shown =
+            part.tags(NamespaceId(namespace), prefix, &mut |tag, rows| tags += &format!("{tag} {rows} "));
+        add(shown.map(|()| tags));
+    }
+    for after_ms in [0, 1_700_000_060_000, 1_700_000_060_020, u64::MAX] {
+        add(part.next_expiry(after_ms).map(|time| format!("{time:?}")));
+        let (mut found, mut count) = (String::new(), 0);
+        let shown = part.expiring(after_ms, u64::MAX, &mut |ordinal, time| {
+            found += &format!("{ordinal:?} {time} ");
+            count += 1;
+            count < 1_000
+        });
+        add(shown.map(|()| found));
+    }
     for (namespace, key) in [(0, &b"x"[..]), (1, b"user:05"), (1, b"z"), (2, b""), (9, b"")] {
         add(footer.seek(NamespaceId(namespace), key).map(|rank| format!("{rank:?}")));
     }
     add(footer.check_all().map(|()| "whole".into()));
     all.extend([0, rows / 2, u32::MAX].map(|from| walk(footer, Rank(from), rows)));
+    for tag in ["even:0", "even:1", "few:001", "few:003", "row:00007", "row:00039", "none"] {
+        all.extend([1, 2, 9].map(|namespace| tagged(&part, NamespaceId(namespace), tag, rows)));
+    }
     all
+}
+
+/// Whether a tag is there, and then which rows have it.
+fn tagged(part: &Part, namespace: NamespaceId, tag: &str, rows: u32) -> Answers {
+    let found = match part.postings(namespace, tag) {
+        Ok(Some(found)) => found,
+        Ok(None) => return vec![Ok("no row".into())],
+        Err(error) => return vec![Err(error)],
+    };
+    let mut within = (0..rows).collect();
+    let intersected = found.intersect(&mut within).map(|()| format!("{within:?}"));
+    vec![Ok(format!("{}", found.len())), found.to_bitmap().map(|ranks| format!("{ranks:?}")), intersected]
 }
 
 /// Up and down from a rank; a step that fails must leave the cursor where it was.
@@ -187,7 +220,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_whose_checksums_hold_never_panic(
-        model in models(),
+        model in any_models(),
         changes in vec((any::<prop::sample::Index>(), prop_oneof![Just(0), Just(0xFF), any::<u8>()]), 1..6),
         at_the_end in any::<bool>(),
     ) {
@@ -213,7 +246,7 @@ proptest! {
     #[test]
     fn any_sections_whose_checksums_hold_never_panic(
         rows in 0..300u32,
-        sections in vec(vec(prop_oneof![Just(0), any::<u8>()], 0..700), 14),
+        sections in vec(vec(prop_oneof![Just(0), any::<u8>()], 0..700), 17),
     ) {
         let sections = (1..).zip(sections).map(|(id, bytes)| NewSection::required(id, bytes)).collect();
         let bytes = assemble(UID, 1 << 20, rows, sections).unwrap();
@@ -229,7 +262,8 @@ fn forged(change: impl FnOnce(&mut Vec<NewSection>, &mut u32)) -> (Vec<u8>, u32)
     let mut builder = FooterBuilder::new();
     for ordinal in &model.order {
         let (namespace, key) = model.key(*ordinal);
-        builder.push_key(namespace, key, *ordinal).unwrap();
+        let tags = model.tags[ordinal.0 as usize].iter().map(String::as_str);
+        builder.push_key(namespace, key, *ordinal, tags).unwrap();
     }
     let (mut rows, mut sections) = builder.sections(model.at, &model.metas, &model.system).unwrap();
     change(&mut sections, &mut rows);
@@ -297,8 +331,100 @@ fn claims_are_refused_though_the_checksums_hold() {
     check("a blob of no row", &|s, _| *section(s, id::BLOBS).iter_mut().rev().nth(19).unwrap() = 200);
     check("half a blob", &|s, _| section(s, id::BLOBS).truncate(30));
     check("a blob of a value", &|s, _| section(s, id::BLOBS)[0] = 2);
+    check_claims_of_tags(&check);
     check("a system record of no kind", &|s, _| section(s, id::SYSTEM)[0] = 1);
     check("a system record that is cut short", &|s, _| cut(section(s, id::SYSTEM)));
+}
+
+/// Header 8 bytes, two namespaces of 12 each, then groups of 8.
+const NAMESPACES_AT: usize = 8;
+const GROUPS_AT: usize = 32;
+
+type Change<'a> = &'a dyn Fn(&mut Vec<NewSection>, &mut u32);
+
+fn check_claims_of_tags(check: &dyn Fn(&str, Change<'_>)) {
+    let set = |id, at: usize, byte| move |s: &mut Vec<NewSection>, _: &mut u32| section(s, id)[at] = byte;
+    let drop_ = |id| move |s: &mut Vec<NewSection>, _: &mut u32| s.retain(|section| section.id != id);
+    check("tags that are missing", &drop_(id::TAGS));
+    check("postings that are missing", &drop_(id::POSTINGS));
+    check("expiries in order that are missing", &drop_(id::EXPIRING));
+    check("expiries that are missing", &drop_(id::EXPIRIES));
+    for id in [id::TAGS, id::POSTINGS, id::EXPIRING] {
+        check("an empty section", &|s, _| section(s, id).clear());
+        check("a byte too few", &|s, _| cut(section(s, id)));
+    }
+    check("a byte behind the tags", &|s, _| section(s, id::TAGS).push(0));
+    check("a byte behind the postings", &|s, _| section(s, id::POSTINGS).push(0));
+    check("more namespaces than there is room for", &set(id::TAGS, 3, 0xFF));
+    check("more groups than there is room for", &set(id::TAGS, 7, 0xFF));
+    check("tags of a namespace without rows", &set(id::TAGS, NAMESPACES_AT, 7));
+    check("a namespace whose groups begin late", &set(id::TAGS, NAMESPACES_AT + 4, 1));
+    check("a namespace without tags", &set(id::TAGS, NAMESPACES_AT + 8, 0));
+    check("more tags than groups", &set(id::TAGS, NAMESPACES_AT + 10, 1));
+    check("a group beyond the tags", &set(id::TAGS, GROUPS_AT + 3, 0x7F));
+    check("a group's postings beyond the postings", &set(id::TAGS, GROUPS_AT + 7, 0x7F));
+    let first = |s: &mut Vec<NewSection>| {
+        let groups = u32::from_le_bytes(section(s, id::TAGS)[4..8].try_into().unwrap());
+        GROUPS_AT + groups as usize * 8
+    };
+    let at_first = |at: usize, byte: u8| {
+        move |s: &mut Vec<NewSection>, _: &mut u32| {
+            let first = first(s);
+            section(s, id::TAGS)[first + at] = byte;
+        }
+    };
+    // "even:0" stands first, with as many rows as fit into a byte.
+    check("a first tag that shares", &at_first(0, 1));
+    check("a tag beyond the section", &at_first(1, 0xFF));
+    check("an empty tag", &at_first(1, 0));
+    check("a tag with a NUL", &at_first(3, 0));
+    check("a tag that is not UTF-8", &at_first(3, 0xFF));
+    check("tags out of order", &at_first(2, b'z'));
+    check("a tag without rows", &at_first(8, 0));
+    check("a tag of more rows than there are", &at_first(8, 0x7F));
+    check("a tag of another count of rows", &at_first(8, 5));
+    check("postings of other bytes", &at_first(9, 1));
+    check("ranks beyond the namespace", &set(id::POSTINGS, 1, 0x7F));
+    check("no expiries", &set(id::EXPIRING, 0, 0));
+    check("more expiries than rows", &set(id::EXPIRING, 1, 1));
+    check("one expiry less", &|s, _| section(s, id::EXPIRING)[0] -= 1);
+    check("times beyond the section", &set(id::EXPIRING, 7, 1));
+    check("a time that is not the row's", &|s, _| section(s, id::EXPIRING)[8] ^= 1);
+    check("a row that does not expire then", &|s, _| *section(s, id::EXPIRING).last_mut().unwrap() ^= 0x10);
+    check("an expiry that is not the list's", &|s, _| section(s, id::EXPIRIES)[0] ^= 1);
+}
+
+/// Of two namespaces with two rows each the first gives a tag the ranks of the second.
+#[test]
+fn postings_outside_their_namespace_are_refused() {
+    let tagged = |row: u32| Spec { namespace: 1 + row / 50, tags: vec!["x".into()], ..spec(row) };
+    let model = Model::new((0..100).map(tagged).collect(), false);
+    let encode = |swapped: bool| {
+        let mut builder = FooterBuilder::new();
+        for ordinal in &model.order {
+            let (namespace, key) = model.key(*ordinal);
+            builder.push_key(namespace, key, *ordinal, ["x"]).unwrap();
+        }
+        let (rows, mut sections) = builder.sections(model.at, &model.metas, &[]).unwrap();
+        let postings = section(&mut sections, id::POSTINGS);
+        let half = postings.len() / 2;
+        if swapped {
+            postings.rotate_left(half);
+        }
+        open(&assemble(UID, model.at, rows, sections).unwrap(), model.at).unwrap()
+    };
+    let whole = Part::Footer(encode(false));
+    let ranks = whole.postings(NamespaceId(2), "x").unwrap().unwrap().to_bitmap().unwrap();
+    assert!(ranks.iter().eq(50..100));
+    let swapped = encode(true);
+    assert!(swapped.check_all().is_err());
+    for namespace in [1, 2].map(NamespaceId) {
+        let found = Part::Footer(Arc::clone(&swapped)).postings(namespace, "x").unwrap().unwrap();
+        let mut all = (0..100).collect();
+        assert_eq!(found.to_bitmap().unwrap_err().kind(), ErrorKind::Corruption);
+        assert_eq!(found.intersect(&mut all).unwrap_err().kind(), ErrorKind::Corruption);
+        assert_eq!(all.len(), 100);
+    }
 }
 
 #[test]

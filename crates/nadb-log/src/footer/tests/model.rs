@@ -28,6 +28,8 @@ pub(super) struct Spec {
     pub(super) frame_bytes: u32,
     /// Numbers before the record's that are not a row's.
     pub(super) skipped: u64,
+    /// In order.
+    pub(super) tags: Vec<String>,
 }
 
 /// An ordinary row, some with an expiry, a tombstone or a blob among them, keys in scrambled order.
@@ -43,6 +45,20 @@ pub(super) fn spec(row: u32) -> Spec {
         expires_in: row.is_multiple_of(3).then_some(60_000 + i64::from(row)),
         frame_bytes: 24,
         skipped: 0,
+        tags: some_tags(row),
+    }
+}
+
+/// Tags of which some have a single row, some few, some many; every fourth row has none.
+fn some_tags(row: u32) -> Vec<String> {
+    let many = format!("even:{}", row % 2);
+    let few = format!("few:{:03}", row / 9);
+    let one = format!("row:{row:05}");
+    match row % 4 {
+        0 => Vec::new(),
+        1 => vec![many],
+        2 => vec![many, few],
+        _ => vec![many, few, one],
     }
 }
 
@@ -51,6 +67,8 @@ pub(super) struct Model {
     pub(super) metas: Vec<RowMeta>,
     pub(super) keys: Vec<(NamespaceId, Vec<u8>)>,
     pub(super) order: Vec<Ordinal>,
+    /// By ordinal.
+    pub(super) tags: Vec<Vec<String>>,
     pub(super) system: Vec<SystemRow>,
     /// Where the records end and the footer begins.
     pub(super) at: u32,
@@ -77,8 +95,9 @@ impl Model {
         let metas = rows.iter().map(|(spec, seq)| meta(spec, *seq, &mut at)).collect();
         let mut order: Vec<Ordinal> = (0..u32::try_from(rows.len()).unwrap()).map(Ordinal).collect();
         order.sort_by(|a, b| in_order(&rows[a.0 as usize], &rows[b.0 as usize]));
+        let tags = rows.iter().map(|(spec, _)| spec.tags.clone()).collect();
         let keys = rows.into_iter().map(|(spec, _)| (NamespaceId(spec.namespace), spec.key)).collect();
-        Model { metas, keys, order, system: Vec::new(), at }
+        Model { metas, keys, order, tags, system: Vec::new(), at }
     }
 
     pub(super) fn key(&self, ordinal: Ordinal) -> (NamespaceId, &[u8]) {
@@ -107,7 +126,7 @@ impl Model {
     pub(super) fn try_encode(&self) -> Result<Vec<u8>> {
         let in_key_order = self.order.iter().map(|ordinal| {
             let (namespace, key) = self.key(*ordinal);
-            (namespace, key, *ordinal)
+            (namespace, key, *ordinal, self.tags[ordinal.0 as usize].iter().map(String::as_str))
         });
         encode_footer(UID, self.at, FooterSource { metas: &self.metas, in_key_order, system: &self.system })
     }
@@ -158,6 +177,17 @@ pub(super) fn system() -> Vec<SystemRow> {
     ]
 }
 
+/// Tags of which some are on many rows, some on one, some begin with others.
+fn tags() -> impl Strategy<Value = Vec<String>> {
+    let often = (0..4u8).prop_map(|n| format!("often-{n}"));
+    let seldom = vec(prop_oneof![Just('a'), Just('b'), Just('ß'), Just('\u{1F600}')], 1..5)
+        .prop_map(|text| text.into_iter().collect());
+    let long = (0..4u8, 200..255usize).prop_map(|(n, len)| format!("{}{n}", "t".repeat(len - 1)));
+    let tag = prop_oneof![4 => often, 3 => seldom, 1 => long];
+    let set = proptest::collection::btree_set(tag, 0..5).prop_map(|set| set.into_iter().collect());
+    prop_oneof![2 => set, 1 => Just(Vec::new())]
+}
+
 prop_compose! {
     fn specs()(
         namespace in prop_oneof![Just(1u32), 0..5u32],
@@ -171,16 +201,22 @@ prop_compose! {
         expires_in in proptest::option::of(-(1i64 << 39)..1 << 40),
         frame_bytes in prop_oneof![Just(0u32), 0..60u32, 0..100_000u32],
         skipped in prop_oneof![4 => Just(0u64), 1 => 0..1u64 << 34],
+        tags in tags(),
     ) -> Spec {
-        Spec { namespace, key, kind, size, updated_ms, created_ago, expires_in, frame_bytes, skipped }
+        Spec { namespace, key, kind, size, updated_ms, created_ago, expires_in, frame_bytes, skipped, tags }
     }
 }
 
 /// Any segment's rows, written or compacted.
-pub(super) fn models() -> impl Strategy<Value = Model> {
+pub(super) fn any_models() -> impl Strategy<Value = Model> {
+    any::<bool>().prop_flat_map(models)
+}
+
+/// The rows of any segment that was compacted, or was not.
+pub(super) fn models(compacted: bool) -> impl Strategy<Value = Model> {
     let rows = prop_oneof![4 => 0..40usize, 2 => Just(256), 2 => Just(257), 1 => 250..600usize];
     let specs = rows.prop_flat_map(|rows| vec(specs(), rows));
-    (specs, any::<bool>(), any::<bool>()).prop_map(|(specs, compacted, with_system)| {
+    (specs, any::<bool>()).prop_map(move |(specs, with_system)| {
         let mut model = Model::new(specs, compacted);
         model.system = if with_system { system() } else { Vec::new() };
         model

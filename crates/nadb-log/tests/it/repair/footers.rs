@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nadb_core::{ErrorKind, Location, ManualClock, Result, SeededEntropy};
+use nadb_core::{ErrorKind, Location, ManualClock, Ordinal, Result, SeededEntropy};
 use nadb_log::{
-    Log, LogOptions, Manifest, ReadMode, RecordRef, RepairOutcome, RepairReport, Rows, SealedSegment,
-    Segment, Visit,
+    Log, LogOptions, Manifest, Memtable, ReadMode, RecordRef, RepairOutcome, RepairReport, Row, Rows,
+    SealedSegment, Segment, TagList, Visit,
 };
 use nadb_vfs::{CallKind, CrashMode, Fault, FaultKind, SimFs};
 
@@ -80,6 +80,41 @@ fn check_open(fs: &SimFs, records: u64, context: &str) -> usize {
     let scanned = log.scan(&mut |_, _, _| Ok(()));
     assert_eq!(scanned.is_ok(), warnings == 0, "{context}: {scanned:?}");
     warnings
+}
+
+/// Seals what is full as if no record had a tag.
+fn sealed_without_tags() -> SimFs {
+    let (fs, _) = sample();
+    let (log, _) = open(&fs).unwrap();
+    while let Some(segment) = log.oldest_unsealed() {
+        let rows = Rows::rebuild(&segment).unwrap();
+        let without = Memtable::new();
+        for ordinal in (0..rows.len()).map(Ordinal) {
+            let meta = rows.meta(ordinal).unwrap();
+            let tags = TagList::default();
+            let push = |namespace, key: &[u8]| without.push(&Row { namespace, key, meta, tags });
+            rows.memtable().unwrap().with_key(ordinal, push).unwrap();
+        }
+        rows.system().unwrap().into_iter().for_each(|row| without.push_system(row));
+        log.seal(&segment, &without).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    copy_of(&fs)
+}
+
+#[test]
+fn footers_that_do_not_have_the_records_tags_are_written_anew() {
+    let ((whole, records), fs) = (sealed_sample(), sealed_without_tags());
+    assert_ne!(files(&fs), files(&whole));
+    let report = repaired(&fs);
+    assert_eq!(report.outcome, RepairOutcome::FootersRebuilt, "{report}");
+    assert!(report.damage.iter().all(|damage| damage.what.contains("other tags")), "{report}");
+    for (path, bytes) in files(&whole) {
+        let is_manifest = path == manifest();
+        assert!(is_manifest || fs.read_file(&path).unwrap() == bytes, "{}", path.display());
+    }
+    assert_eq!(check_open(&fs, records, "repaired"), 0);
 }
 
 fn damaged_sample() -> (SimFs, SimFs, u64) {
