@@ -1,4 +1,5 @@
-//! NADB with its defaults: tags and expiry are parts of the record, so that a write is the same whether its key is new or not.
+//! NADB with its defaults: tags and expiry are parts of the record, so that a write is the same whether its key is new or not. Only its
+//! reaper sleeps through the run: what has expired is to go by the purge that is timed.
 
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,7 +17,8 @@ pub(super) struct Nadb {
 
 impl Nadb {
     pub(super) fn open(dir: &Path) -> Result<Nadb> {
-        let store = Store::builder().path(dir).durability(Durability::Flushed).open()?;
+        let builder = Store::builder().path(dir).durability(Durability::Flushed);
+        let store = builder.reap_interval(Duration::from_secs(60 * 60)).open()?;
         let namespace = store.namespace("bench")?;
         Ok(Nadb { store, namespace })
     }
