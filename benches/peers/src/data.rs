@@ -1,7 +1,7 @@
 //! The rows: keys as in the project's other benchmarks, values that carry their key so that every answer can be checked.
 
 use anyhow::{Result, ensure};
-use nadb_benches::{Key, Random, key};
+use nadb_benches::{KEY_BYTES, Key, Random, key};
 
 /// The seed of everything.
 pub(crate) const SEED: u64 = 0x6E61_6462;
@@ -34,6 +34,11 @@ impl Values {
     /// Bytes of a value.
     pub(crate) fn bytes(&self) -> usize {
         self.pool[0].len()
+    }
+
+    /// Bytes of a key with its value.
+    pub(crate) fn row_bytes(&self) -> usize {
+        KEY_BYTES + self.bytes()
     }
 
     /// Puts the value that `version` has of a key into `buffer`.

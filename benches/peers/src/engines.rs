@@ -9,6 +9,7 @@ mod redb;
 mod rocksdb;
 mod sled;
 mod sqlite;
+mod tagged;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 use nadb_benches::Key;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use tagged::Tagged;
 
 /// Bytes of cache, where an engine has one.
 const CACHE_BYTES: usize = 512 << 20;
@@ -39,8 +42,21 @@ pub(crate) struct Setup {
     pub(crate) large_values: bool,
 }
 
+/// What a store says of its own work.
+pub(crate) trait Counted {
+    /// Segments sealed since it was opened, where the engine has such and counts them.
+    fn seals(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bytes that the engine itself counted as written to files.
+    fn written_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
 /// A store that is open.
-pub(crate) trait Engine: Send + Sync {
+pub(crate) trait Engine: Counted + Send + Sync {
     /// Sets one key.
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()>;
 
@@ -55,16 +71,6 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Closes the store in order.
     fn close(self: Box<Self>) -> Result<()>;
-
-    /// Segments sealed since it was opened, where the engine has such and counts them.
-    fn seals(&self) -> Option<u64> {
-        None
-    }
-
-    /// Bytes that the engine itself counted as written to files.
-    fn written_bytes(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// The engines and the references.

@@ -3,11 +3,13 @@
 
 // Opening an LMDB store is the caller's to vouch for.
 #![deny(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "it makes folders for stores and measures them from outside")]
 
 mod data;
 mod engines;
 mod measure;
 mod report;
+mod tagged;
 mod work;
 
 use std::fs;
@@ -31,6 +33,9 @@ struct Args {
     /// Keys of a store; the large values are a fiftieth of it.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
+    /// Records of the groups `tags` and `ttl`.
+    #[arg(long, default_value_t = 250_000)]
+    tagged_keys: u64,
     /// The engines, all by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     engines: Vec<Kind>,
@@ -49,13 +54,13 @@ struct Args {
 enum Child {
     /// One group of one engine: what the program calls itself with.
     #[command(hide = true)]
-    Child { kind: Kind, group: Group, keys: u64, dir: PathBuf },
+    Child { kind: Kind, group: Group, keys: u64, tagged_keys: u64, dir: PathBuf },
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Child::Child { kind, group, keys, dir }) = args.child {
-        return Work { kind, keys, dir, show: print_line }.run(group);
+    if let Some(Child::Child { kind, group, keys, tagged_keys, dir }) = args.child {
+        return Work { kind, keys, tagged_keys, dir, show: print_line }.run(group);
     }
     let mut figures = Vec::new();
     for group in chosen(&args.groups, &Group::ALL) {
@@ -97,7 +102,7 @@ fn run_child(args: &Args, kind: Kind, group: Group) -> Result<Vec<Figure>> {
     let name = group.to_possible_value().map_or_else(|| value(&group), |v| v.get_name().to_owned());
     eprintln!("{} {name}", kind.name());
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["child", kind.name(), &name, &args.keys.to_string()])
+        .args(["child", kind.name(), &name, &args.keys.to_string(), &args.tagged_keys.to_string()])
         .arg(&dir)
         .stdout(Stdio::piped())
         .spawn()?;

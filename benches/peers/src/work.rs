@@ -1,8 +1,10 @@
 //! The workloads. Each group runs in a process of its own, for one engine; a figure goes out as one line of JSON.
 
 mod kill;
+mod tags;
 mod tail;
 mod threads;
+mod ttl;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use nadb_benches::{KEY_BYTES, Key};
+use nadb_benches::Key;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{SEED, Values, key_of, uniform, zipf};
-use crate::engines::{Class, Engine, Kind, Setup, store_dir};
+use crate::engines::{Class, Counted, Engine, Kind, Setup, store_dir};
 use crate::measure::{Figure, Timed, disk_bytes, rss_bytes, timed, written_bytes};
 
 /// No single workload takes longer; a slow engine does less of it, and its rate is that of what it did.
@@ -53,11 +55,15 @@ pub(crate) enum Group {
     Threads,
     /// Sets beside gets.
     Tail,
+    /// Records with tags: load, overwrites, queries.
+    Tags,
+    /// Records with tags and expiries: load, purge.
+    Ttl,
 }
 
 impl Group {
     /// What the parent runs, in this order.
-    pub(crate) const ALL: [Group; 10] = [
+    pub(crate) const ALL: [Group; 12] = [
         Group::Singles,
         Group::Batches,
         Group::Ycsb,
@@ -68,6 +74,8 @@ impl Group {
         Group::Reopen,
         Group::Threads,
         Group::Tail,
+        Group::Tags,
+        Group::Ttl,
     ];
 
     /// Whether it means something for the engine.
@@ -77,6 +85,7 @@ impl Group {
             Group::Ycsb | Group::Tail => kind.reads(),
             Group::Synced => kind != Kind::HashMap,
             Group::Kill | Group::Reopen => kind.is_store(),
+            Group::Tags | Group::Ttl => kind.has_tags(),
         }
     }
 
@@ -90,6 +99,8 @@ impl Group {
 pub(crate) struct Work {
     pub(crate) kind: Kind,
     pub(crate) keys: u64,
+    /// Records with tags.
+    pub(crate) tagged_keys: u64,
     pub(crate) dir: PathBuf,
     pub(crate) show: fn(&Figure),
 }
@@ -111,6 +122,8 @@ impl Work {
             Group::Reopen => self.reopen(),
             Group::Threads => self.threads(),
             Group::Tail => self.tail(),
+            Group::Tags => self.tags(),
+            Group::Ttl => self.ttl(),
         }
     }
 
@@ -152,7 +165,7 @@ impl Work {
             with_value(values, &keys[n], n, |value| engine.set(&keys[n], value))
         })?;
         let remark = (timed.count < self.keys).then(|| format!("stopped after {} sets", timed.count));
-        self.show(row, 1, &timed, Some((before, engine, values)), remark)?;
+        self.show(row, 1, &timed, Some((before, engine, values.row_bytes())), remark)?;
         self.load_batches(engine, values, &(timed.count..self.keys).collect::<Vec<u64>>())?;
         Ok(self.keys)
     }
@@ -265,7 +278,7 @@ impl Work {
         all.count *= BATCH as u64;
         let remark = (all.count < self.keys).then(|| format!("stopped after {} rows", all.count));
         let checked = all.count.min(self.keys);
-        self.show("1b batches of 100", 1, &all, Some((before, &*engine, &values)), remark)?;
+        self.show("1b batches of 100", 1, &all, Some((before, &*engine, values.row_bytes())), remark)?;
         if self.kind.reads() {
             self.check_some(&*engine, &values, checked)?;
         }
@@ -320,7 +333,7 @@ impl Work {
             let timed = timed(keys.len(), threads, AT_MOST / 4, |n| {
                 with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
             })?;
-            self.show("5 synced", threads, &timed, Some((before, &*engine, &values)), None)?;
+            self.show("5 synced", threads, &timed, Some((before, &*engine, values.row_bytes())), None)?;
             first += count;
             done += timed.count;
         }
@@ -344,7 +357,7 @@ impl Work {
             with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
         })?;
         let remark = (write.count < count).then(|| format!("stopped after {} sets", write.count));
-        self.show("6 64 KiB: write", 1, &write, Some((before, &*engine, &values)), remark)?;
+        self.show("6 64 KiB: write", 1, &write, Some((before, &*engine, values.row_bytes())), remark)?;
         if self.kind.reads() {
             let drawn = uniform(keys.len(), write.count, SEED ^ 7);
             let read = timed(drawn.len(), 1, AT_MOST, |n| {
@@ -370,7 +383,7 @@ impl Work {
             with_value(&values, &keys[n], n, |value| engine.set(&keys[n], value))
         })?;
         let remark = (timed.count < 3 * self.keys).then(|| format!("stopped after {} sets", timed.count));
-        self.show("7 overwrite", 1, &timed, Some((before, &*engine, &values)), remark)?;
+        self.show("7 overwrite", 1, &timed, Some((before, &*engine, values.row_bytes())), remark)?;
         if self.kind.reads() {
             self.check_some(&*engine, &values, self.keys)?;
         }
@@ -382,13 +395,13 @@ impl Work {
         row: &str,
         threads: usize,
         timed: &Timed,
-        wrote: Option<(Written, &dyn Engine, &Values)>,
+        wrote: Option<(Written, &dyn Counted, usize)>,
         remark: Option<String>,
     ) -> Result<()> {
         let mut written = None;
         let mut remarks: Vec<String> = remark.into_iter().collect();
-        if let Some((before, engine, values)) = wrote {
-            written = Some(before.ratio(engine, timed.count, values.bytes())?);
+        if let Some((before, engine, row_bytes)) = wrote {
+            written = Some(before.ratio(engine, timed.count, row_bytes)?);
             // Latencies of sets mean what they should only where segments were sealed meanwhile.
             let seals =
                 engine.seals().map(|seals| format!("{} segments sealed meanwhile", seals - before.seals));
@@ -442,14 +455,14 @@ struct Written {
 }
 
 impl Written {
-    fn of(engine: &dyn Engine) -> Result<Written> {
+    fn of(engine: &dyn Counted) -> Result<Written> {
         let bytes = engine.written_bytes().map_or_else(written_bytes, Ok)?;
         Ok(Written { bytes, seals: engine.seals().unwrap_or_default() })
     }
 
-    fn ratio(&self, engine: &dyn Engine, count: u64, value_bytes: usize) -> Result<f64> {
+    fn ratio(&self, engine: &dyn Counted, count: u64, row_bytes: usize) -> Result<f64> {
         let written = Written::of(engine)?.bytes - self.bytes;
-        Ok(written as f64 / (count * (KEY_BYTES + value_bytes) as u64) as f64)
+        Ok(written as f64 / (count * row_bytes as u64) as f64)
     }
 }
 

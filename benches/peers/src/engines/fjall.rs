@@ -8,7 +8,7 @@ use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 use nadb_benches::Key;
 
-use super::{CACHE_BYTES, Class, Engine, Setup};
+use super::{CACHE_BYTES, Class, Counted, Engine, Setup};
 
 pub(super) struct Fjall {
     db: Database,
@@ -44,6 +44,8 @@ impl Fjall {
         Ok(())
     }
 }
+
+impl Counted for Fjall {}
 
 impl Engine for Fjall {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 use anyhow::Result;
 use nadb_benches::Key;
 
-use super::Engine;
+use super::{Counted, Engine};
 
 type Shard = RwLock<HashMap<Box<[u8]>, Box<[u8]>>>;
 
@@ -26,6 +26,8 @@ impl HashMapInMemory {
         &self.shards[hash % self.shards.len()]
     }
 }
+
+impl Counted for HashMapInMemory {}
 
 impl Engine for HashMapInMemory {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -10,7 +10,7 @@ use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions};
 use nadb_benches::Key;
 
-use super::{Class, Engine, Setup};
+use super::{Class, Counted, Engine, Setup};
 
 pub(super) struct Lmdb {
     env: Env,
@@ -37,6 +37,8 @@ impl Lmdb {
         Ok(Lmdb { env, db })
     }
 }
+
+impl Counted for Lmdb {}
 
 impl Engine for Lmdb {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

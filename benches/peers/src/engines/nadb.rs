@@ -6,7 +6,7 @@ use anyhow::Result;
 use nadb::{Compression, Durability, Namespace, Store};
 use nadb_benches::Key;
 
-use super::{Class, Engine, Setup};
+use super::{Class, Counted, Engine, Setup};
 
 pub(super) struct Nadb {
     store: Store,
@@ -26,6 +26,16 @@ impl Nadb {
         let store = builder.open()?;
         let namespace = store.namespace("bench")?;
         Ok(Nadb { store, namespace })
+    }
+}
+
+impl Counted for Nadb {
+    fn seals(&self) -> Option<u64> {
+        self.store.stats().ok().map(|stats| stats.seals)
+    }
+
+    fn written_bytes(&self) -> Option<u64> {
+        self.store.stats().ok().map(|stats| stats.written_bytes)
     }
 }
 
@@ -61,13 +71,5 @@ impl Engine for Nadb {
 
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.store.close()?)
-    }
-
-    fn seals(&self) -> Option<u64> {
-        self.store.stats().ok().map(|stats| stats.seals)
-    }
-
-    fn written_bytes(&self) -> Option<u64> {
-        self.store.stats().ok().map(|stats| stats.written_bytes)
     }
 }

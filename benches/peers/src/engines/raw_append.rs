@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use nadb_benches::Key;
 
-use super::{Class, Engine, Setup};
+use super::{Class, Counted, Engine, Setup};
 
 pub(super) struct RawAppend {
     file: File,
@@ -36,6 +36,8 @@ fn push(to: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     to.extend_from_slice(key);
     to.extend_from_slice(value);
 }
+
+impl Counted for RawAppend {}
 
 impl Engine for RawAppend {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nadb_benches::Key;
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-use super::{CACHE_BYTES, Engine};
+use super::{CACHE_BYTES, Counted, Engine};
 
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bench");
 
@@ -23,6 +23,8 @@ impl Redb {
         Ok(Redb { db })
     }
 }
+
+impl Counted for Redb {}
 
 impl Engine for Redb {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -11,7 +11,27 @@ use rocksdb::{
     WriteOptions,
 };
 
-use super::{CACHE_BYTES, Class, Engine, Setup};
+use super::{CACHE_BYTES, Class, Counted, Engine, Setup};
+
+/// How RocksDB is set up here, whatever it holds.
+pub(super) fn options(setup: &Setup) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
+    table.set_block_size(16 << 10);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_max_background_jobs(6);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_block_based_table_factory(&table);
+    if setup.large_values {
+        options.set_compression_type(DBCompressionType::None);
+    }
+    options
+}
 
 pub(super) struct Rocks {
     db: DB,
@@ -20,26 +40,14 @@ pub(super) struct Rocks {
 
 impl Rocks {
     pub(super) fn open(dir: &Path, setup: &Setup) -> Result<Rocks> {
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
-        table.set_block_size(16 << 10);
-        table.set_cache_index_and_filter_blocks(true);
-        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-        table.set_bloom_filter(10.0, false);
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.set_level_compaction_dynamic_level_bytes(true);
-        options.set_max_background_jobs(6);
-        options.set_bytes_per_sync(1 << 20);
-        options.set_block_based_table_factory(&table);
-        if setup.large_values {
-            options.set_compression_type(DBCompressionType::None);
-        }
+        let options = options(setup);
         let mut write = WriteOptions::default();
         write.set_sync(setup.class == Class::Synced);
         Ok(Rocks { db: DB::open(&options, dir)?, write })
     }
 }
+
+impl Counted for Rocks {}
 
 impl Engine for Rocks {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

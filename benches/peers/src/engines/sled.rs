@@ -7,7 +7,7 @@ use anyhow::Result;
 use nadb_benches::Key;
 use sled::{Batch, Config, Db, Mode};
 
-use super::{CACHE_BYTES, Class, Engine, Setup};
+use super::{CACHE_BYTES, Class, Counted, Engine, Setup};
 
 pub(super) struct Sled {
     db: Db,
@@ -27,6 +27,8 @@ impl Sled {
         Ok(())
     }
 }
+
+impl Counted for Sled {}
 
 impl Engine for Sled {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

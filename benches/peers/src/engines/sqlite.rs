@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nadb_benches::Key;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{CACHE_BYTES, Class, Engine, Setup};
+use super::{CACHE_BYTES, Class, Counted, Engine, Setup};
 
 const SET: &str = "INSERT INTO kv (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
 const GET: &str = "SELECT v FROM kv WHERE k = ?1";
@@ -55,6 +55,8 @@ impl Sqlite {
         })
     }
 }
+
+impl Counted for Sqlite {}
 
 impl Engine for Sqlite {
     fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -20,7 +20,7 @@ impl Work {
         self.load_batches(&*engine, &values, &(0..self.keys).collect::<Vec<u64>>())?;
         let before = Written::of(&*engine)?;
         let (sets, gets) = self.side_by_side(&*engine, &values)?;
-        self.show("tail: set beside gets", 1, &sets, Some((before, &*engine, &values)), None)?;
+        self.show("tail: set beside gets", 1, &sets, Some((before, &*engine, values.row_bytes())), None)?;
         self.show("tail: get beside sets", 1, &gets, None, None)?;
         self.check_some(&*engine, &values, self.keys)?;
         engine.close()

@@ -37,7 +37,7 @@ impl Work {
             with_value(values, &keys[n], n, |value| engine.set(&keys[n], value))
         })?;
         let remark = (timed.count < self.keys).then(|| format!("stopped after {} sets", timed.count));
-        self.show("threads: load", threads, &timed, Some((before, engine, values)), remark)?;
+        self.show("threads: load", threads, &timed, Some((before, engine, values.row_bytes())), remark)?;
         if timed.count < self.keys && self.kind.reads() {
             let missing = self.missing(engine)?;
             ensure!(missing.len() as u64 == self.keys - timed.count, "{} keys are missing", missing.len());
