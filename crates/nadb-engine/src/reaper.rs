@@ -52,6 +52,8 @@ pub(crate) struct Reaper {
 #[derive(Debug, Default)]
 struct State {
     due: VecDeque<Due>,
+    /// More was due when it last looked than is noted at a time.
+    is_more_due: bool,
     /// When it last looked, by the monotonic clock.
     looked: Duration,
     is_refused: bool,
@@ -81,7 +83,8 @@ impl Shared {
         }
         let durability = self.options.durability.min(Durability::Flushed);
         self.reap_slice(&mut state, durability)?;
-        Ok(!state.due.is_empty())
+        // What has come due since waits for the next look: else there would be a clock record for every few rows.
+        Ok(!state.due.is_empty() || state.is_more_due)
     }
 
     /// Reaps everything that is due by the clock as it is.
@@ -156,7 +159,9 @@ impl Shared {
 
     fn reap_found(&self, state: &mut State, durability: Durability) -> Result<bool> {
         if state.due.is_empty() {
-            self.find_due(&mut state.due)?;
+            let all_found = self.find_due(&mut state.due);
+            state.is_more_due = state.due.len() >= DUE_MAX;
+            all_found?;
         }
         let len = state.due.len().min(SLICE_ROWS);
         let slice: Vec<Due> = state.due.drain(..len).collect();
@@ -325,9 +330,8 @@ mod tests {
 
     fn engine() -> (Engine, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let mut options = Options::default();
-        options.background = false;
-        options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let options =
+            Options { background: false, clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Options::default() };
         (Engine::open(Arc::new(MemFs::default()), Path::new("store"), options).unwrap(), clock)
     }
 

@@ -188,7 +188,7 @@ fn what_is_let_go_of_is_counted_alike_before_and_after_reopening() {
         for n in 0..2000u64 {
             set_in(
                 &engine,
-                ["a", "b"][n as usize % 2],
+                if n % 2 == 0 { "a" } else { "b" },
                 &format!("k{n}"),
                 b"v",
                 (n % 3 > 0).then_some(NOW_MS + n),
