@@ -100,8 +100,10 @@ impl Shared {
         self.log.trust(clock.now_ms());
         let before = self.counters.reaped.load(Ordering::Relaxed);
         while self.reap_slice(&mut state, self.options.durability)? {}
+        // Also where nothing was due: what was found is promised to stay so.
+        let last_seq = self.settle(self.options.durability)?;
         if self.options.durability == Durability::Synced {
-            self.log.sync_upto(self.log.published_seq())?;
+            self.log.sync_upto(last_seq)?;
         }
         let mut report = PurgeReport::default();
         report.records = self.counters.reaped.load(Ordering::Relaxed) - before;

@@ -182,7 +182,7 @@ impl Shared {
 
     /// A write that found nothing to do promises that what it found stays so: that a key is absent may be due to a write
     /// that is not as durable yet. Gives the number up to which a sync must go.
-    fn settle(&self, durability: Durability) -> Result<Seq> {
+    pub(crate) fn settle(&self, durability: Durability) -> Result<Seq> {
         if durability == Durability::Flushed && self.log.buffered_bytes() > 0 {
             self.log.write_out_all()?;
         }
