@@ -44,6 +44,7 @@ impl Shared {
             source,
             to_skip: request.offset,
             left: request.limit.unwrap_or(u64::MAX),
+            has_given: false,
             last: None,
         })
     }
@@ -113,15 +114,24 @@ impl Source {
         })
     }
 
-    /// The next match and where it stands in the order.
-    fn next(&mut self, view: &View, fetch: bool) -> Result<Option<(Position, Found)>> {
+    /// The next match; where it stands in the order is `last` then.
+    fn next(&mut self, view: &View, fetch: bool, last: &mut Option<Position>) -> Result<Option<Found>> {
         match self {
             Source::Nothing => Ok(None),
             Source::Merged { rowed, namespace, range } => {
                 let next = rowed.next(view, *namespace, range, fetch)?;
-                Ok(next.map(|(key, found)| (Position { value: 0, key: key.to_vec() }, found)))
+                Ok(next.map(|(key, found)| {
+                    // What memory it has stays.
+                    let last = last.get_or_insert_with(|| Position { value: 0, key: Vec::new() });
+                    last.key.clear();
+                    last.key.extend_from_slice(key);
+                    found
+                }))
             }
-            Source::Sorted(sorted) => Ok(sorted.next()),
+            Source::Sorted(sorted) => Ok(sorted.next().map(|(position, found)| {
+                *last = Some(position);
+                found
+            })),
         }
     }
 }
@@ -136,6 +146,8 @@ pub struct Query {
     source: Source,
     to_skip: u64,
     left: u64,
+    has_given: bool,
+    /// Of the match that was found last, also of one that was passed over.
     last: Option<Position>,
 }
 
@@ -152,16 +164,14 @@ impl Query {
         }
         self.shared.check_open_to_read()?;
         while self.left > 0 {
-            let Some((position, found)) = self.source.next(&self.view, fetch && self.to_skip == 0)? else {
-                break;
-            };
-            if self.to_skip > 0 {
-                self.to_skip -= 1;
-                continue;
+            let is_given = self.to_skip == 0;
+            let Some(found) = self.source.next(&self.view, fetch && is_given, &mut self.last)? else { break };
+            if is_given {
+                self.left -= 1;
+                self.has_given = true;
+                return Ok(Some(found));
             }
-            self.left -= 1;
-            self.last = Some(position);
-            return Ok(Some(found));
+            self.to_skip -= 1;
         }
         self.source = Source::Nothing;
         Ok(None)
@@ -198,6 +208,6 @@ impl Matches for Query {
     }
 
     fn last_position(&self) -> Option<Position> {
-        self.last.clone()
+        self.last.clone().filter(|_| self.has_given)
     }
 }

@@ -62,6 +62,25 @@ impl Part {
         }
     }
 
+    /// Adds the rows of several ranks to `rows`. In memory they stand anywhere: asked for together they are waited for once.
+    ///
+    /// # Errors
+    /// As [`Part::ordinal_at`]; some may have been added.
+    pub fn ordinals_at(&self, ranks: &[Rank], rows: &mut Vec<(Rank, Ordinal)>) -> Result<()> {
+        ranks.iter().try_for_each(|rank| {
+            rows.push((*rank, self.ordinal_at(*rank)?));
+            Ok(())
+        })
+    }
+
+    /// Brings the keys of several rows nearer that are going to be looked at: where they stand anywhere in memory, all of them are
+    /// waited for at once. It changes no answer.
+    pub fn touch_keys(&self, rows: &[(Rank, Ordinal)]) {
+        if let Part::Run(run) = self {
+            rows.iter().for_each(|(rank, _)| run.touch_key(*rank));
+        }
+    }
+
     /// Namespace and key of a rank.
     ///
     /// # Errors

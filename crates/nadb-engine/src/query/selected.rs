@@ -13,7 +13,14 @@ use crate::slot::Slot;
 /// Ranks in the order in which they are looked at.
 type Ranks = Box<dyn Iterator<Item = u32> + Send>;
 
+/// Rows that are looked at together, at most. Few at first, for many a query ends after a few rows.
+const TOGETHER_MAX: usize = 64;
+const TOGETHER_MIN: usize = 4;
+
 /// A cursor that goes one way, from selected row to selected row.
+///
+/// Rows are looked at several at a time, step by step: first which rows the ranks stand for, then which of them the view shows, then
+/// their keys. Each step waits for memory once for all of them.
 pub(super) struct Selected {
     rows: Rows,
     slot: Arc<Slot>,
@@ -23,6 +30,13 @@ pub(super) struct Selected {
     check: Option<Check>,
     cursor: RowsCursor,
     is_at_end: bool,
+    /// Whether keys are going to be looked at.
+    wants_keys: bool,
+    together: usize,
+    chunk: Vec<Rank>,
+    /// Rows that the view shows, and the next one of them.
+    shown: Vec<(Rank, Ordinal)>,
+    next: usize,
 }
 
 /// What a query asks of every part.
@@ -64,7 +78,10 @@ impl Asked<'_> {
         direction: Direction,
     ) -> Result<Vec<Selected>> {
         let mut all = self.of_slot(rows, slot, direction)?;
-        all.iter_mut().try_for_each(Selected::advance)?;
+        for selected in &mut all {
+            selected.wants_keys = true;
+            selected.advance()?;
+        }
         all.retain(|selected| !selected.is_at_end);
         Ok(all)
     }
@@ -82,7 +99,21 @@ impl Asked<'_> {
         // Where it stands first does not matter; the end is nowhere.
         let cursor = part.cursor(Rank(part.len()))?;
         let (rows, slot, watermark) = (rows.clone(), Arc::clone(slot), self.watermark);
-        Ok(Some(Selected { rows, slot, watermark, part, ranks, check, cursor, is_at_end: false }))
+        Ok(Some(Selected {
+            rows,
+            slot,
+            watermark,
+            part,
+            ranks,
+            wants_keys: check.is_some(),
+            check,
+            cursor,
+            is_at_end: false,
+            together: TOGETHER_MIN,
+            chunk: Vec::new(),
+            shown: Vec::new(),
+            next: 0,
+        }))
     }
 }
 
@@ -105,12 +136,14 @@ fn in_direction(
 impl Selected {
     /// The next selected row that the view shows, expired or not.
     fn next_row(&mut self) -> Result<Option<(Rank, Ordinal)>> {
-        for rank in self.ranks.by_ref().map(Rank) {
-            // The dead first: their keys need not be looked at.
-            let ordinal = self.part.ordinal_at(rank)?;
-            if !self.slot.has(&self.rows, ordinal, self.watermark)? {
+        loop {
+            let Some((rank, ordinal)) = self.shown.get(self.next).copied() else {
+                if !self.look_ahead()? {
+                    return Ok(None);
+                }
                 continue;
-            }
+            };
+            self.next += 1;
             let Some(check) = &self.check else { return Ok(Some((rank, ordinal))) };
             self.cursor.move_to(rank)?;
             let key = self.cursor.key().map_or(&[][..], |(_, key)| key);
@@ -118,7 +151,29 @@ impl Selected {
                 return Ok(Some((rank, ordinal)));
             }
         }
-        Ok(None)
+    }
+
+    /// Looks at the next ranks; says whether there were any.
+    fn look_ahead(&mut self) -> Result<bool> {
+        self.next = 0;
+        self.shown.clear();
+        self.chunk.clear();
+        self.chunk.extend(self.ranks.by_ref().take(self.together).map(Rank));
+        self.together = (self.together * 2).min(TOGETHER_MAX);
+        self.part.ordinals_at(&self.chunk, &mut self.shown)?;
+        let mut failed = Ok(());
+        self.shown.retain(|(_, ordinal)| {
+            let has = self.slot.has(&self.rows, *ordinal, self.watermark);
+            has.unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+        });
+        failed?;
+        if self.wants_keys {
+            self.part.touch_keys(&self.shown);
+        }
+        Ok(!self.chunk.is_empty())
     }
 
     fn advance(&mut self) -> Result<()> {

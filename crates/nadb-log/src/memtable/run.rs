@@ -155,6 +155,15 @@ impl Run {
         self.rows.place(ordinal)
     }
 
+    /// Reads a little of the key of a rank.
+    #[inline]
+    pub(crate) fn touch_key(&self, rank: Rank) {
+        let row = self.order().get(rank.0 as usize);
+        if let Some((_, key)) = row.and_then(|row| self.rows.key_of(row.key)) {
+            black_box(key.first().copied());
+        }
+    }
+
     /// Whether any row has a tag.
     pub(crate) fn has_tags(&self) -> bool {
         !self.rows.tags().is_empty()
