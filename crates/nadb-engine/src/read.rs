@@ -47,7 +47,8 @@ pub(crate) enum Content<'f> {
 /// A value, or the blob that has it: the table of slots need not be held while that is read.
 enum Kept {
     Value(Value),
-    InBlob(BlobReader),
+    /// Apart, so that values, which most are, move in few words.
+    InBlob(Box<BlobReader>),
 }
 
 impl Kept {
@@ -174,7 +175,7 @@ impl Shared {
                 Stored::Read(buf) => buf.slice(bytes),
             },
             Content::Decompressed(bytes) => bytes.into(),
-            Content::InBlob(blob) => return Ok(Kept::InBlob(blob)),
+            Content::InBlob(blob) => return Ok(Kept::InBlob(Box::new(blob))),
         };
         Ok(Kept::Value(Value::from(bytes)))
     }

@@ -114,9 +114,10 @@ impl TagCounts {
     /// The tags that begin with `prefix`, in order, with their counts; `None` until it has counted.
     pub(crate) fn tags(&self, prefix: &str) -> Option<Vec<(String, u64)>> {
         let counts = self.counts.lock();
-        let begins = |(tag, _): &(&Box<str>, &i64)| tag.starts_with(prefix);
-        let owned = |(tag, count): (&Box<str>, &i64)| Some((tag.to_string(), u64::try_from(*count).ok()?));
-        let mut tags: Vec<_> = counts.by_tag.iter().filter(begins).filter_map(owned).collect();
+        let all = counts.by_tag.iter().map(|(tag, count)| (&**tag, *count));
+        let begins = all.filter(|(tag, _)| tag.starts_with(prefix));
+        let owned = |(tag, count): (&str, i64)| Some((tag.to_owned(), u64::try_from(count).ok()?));
+        let mut tags: Vec<_> = begins.filter_map(owned).collect();
         let is_whole = counts.is_whole;
         drop(counts);
         tags.sort_unstable();
