@@ -359,7 +359,7 @@ impl Query {
     /// # Errors
     /// `InvalidInput` for a cursor from elsewhere, for [`after_key`](Query::after_key) in another order than that of keys, and with
     /// `Limit` for a filter that is nested too deep, has too many terms, or a tag that no record can have; otherwise as
-    /// [`Namespace::iter`], here or in an item.
+    /// [`Namespace::iter`](crate::Namespace::iter), here or in an item.
     ///
     /// ```
     /// let letters = nadb::Store::memory()?.namespace("letters")?;
