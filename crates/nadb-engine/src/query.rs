@@ -107,7 +107,7 @@ impl Source {
             _ => Direction::Forward,
         };
         let asked = Asked { namespace, filter: &request.filter, range: &range, watermark: view.watermark };
-        let rowed = Rowed::new(view, direction, |rows, slot| asked.cursors(rows, slot, direction))?;
+        let rowed = Rowed::new(view, direction, true, |rows, slot| asked.cursors(rows, slot, direction))?;
         Ok(match request.order.by {
             SortField::Key => Source::Merged { rowed: Box::new(rowed), namespace, range },
             _ => Source::Sorted(sorted(view, rowed, namespace, &range, request)?.into_iter()),

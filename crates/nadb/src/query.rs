@@ -213,13 +213,13 @@ impl Query {
         self.filter(Filter::Expires(time.into_span()))
     }
 
-    /// Of these, only records that were last read in this time: see [`TimeRange`]. Where the store does not keep that, and for a
-    /// record that was never read, no range has it.
+    /// Of these, only records that were last read in this time: see [`TimeRange`]. A record that was never read is in no range. The
+    /// engine does not keep when a record was read yet, and answers `Unsupported`.
     ///
     /// ```
     /// let users = nadb::Store::memory()?.namespace("users")?;
-    /// users.set("k", "v")?;
-    /// assert_eq!(users.query().accessed(..).count()?, 0);
+    /// let error = users.query().accessed(..).count().unwrap_err();
+    /// assert_eq!(error.kind(), nadb::ErrorKind::Unsupported);
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn accessed(self, time: impl TimeRange) -> Query {

@@ -41,6 +41,8 @@ struct Candidate {
 /// A merge of all segments' rows, or of those that `C` selects of them; each source is known by its place in the view's list.
 pub(crate) struct Rowed<C> {
     direction: Direction,
+    /// Whether the cursors give nothing but rows of the range that the view shows.
+    is_selected: bool,
     rows: Vec<Rows>,
     merge: Merge<C, usize>,
     /// How many are looked up at a time.
@@ -64,15 +66,17 @@ impl Rowed<RowsCursor> {
         direction: Direction,
     ) -> Result<Rowed<RowsCursor>> {
         let (namespace, key) = start(namespace, range, direction);
-        Rowed::new(view, direction, |rows, _| rows.cursors(namespace, &key, direction))
+        Rowed::new(view, direction, false, |rows, _| rows.cursors(namespace, &key, direction))
     }
 }
 
 impl<C: RowCursor> Rowed<C> {
-    /// The rows that the cursors have which `begin` makes of each slot's rows.
+    /// The rows that the cursors have which `begin` makes of each slot's rows; `is_selected` says that these are all of the range,
+    /// and that the view shows them.
     pub(crate) fn new(
         view: &View,
         direction: Direction,
+        is_selected: bool,
         begin: impl Fn(&Rows, &Arc<Slot>) -> Result<Vec<C>>,
     ) -> Result<Rowed<C>> {
         let rows: Vec<Rows> = view.slots.iter().map(|slot| slot.rows()).collect();
@@ -82,7 +86,18 @@ impl<C: RowCursor> Rowed<C> {
         }
         let merge = Merge::new(sources, direction);
         let (candidates, found, keys) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Rowed { direction, rows, merge, depth: 1, candidates, found, keys, next: 0, end: None })
+        Ok(Rowed {
+            direction,
+            is_selected,
+            rows,
+            merge,
+            depth: 1,
+            candidates,
+            found,
+            keys,
+            next: 0,
+            end: None,
+        })
     }
 
     /// What is known of a row that was given.
@@ -128,7 +143,7 @@ impl<C: RowCursor> Rowed<C> {
         let Some(row) = self.merge.current().filter(|row| row.namespace == namespace) else {
             return Ok(Some(()));
         };
-        let is_inside = match (side(range, row.key), self.direction) {
+        let is_inside = match (side_of(self.is_selected, range, row.key), self.direction) {
             (Side::Inside, _) => true,
             // Another record of the key that was given last: a dead one.
             (Side::Before, Direction::Forward) | (Side::Behind, Direction::Backward) => false,
@@ -136,7 +151,7 @@ impl<C: RowCursor> Rowed<C> {
         };
         let (slot, rows) = (view.slots.get(*row.source), self.rows.get(*row.source));
         if let Some((slot, rows)) = slot.zip(rows).filter(|_| is_inside)
-            && slot.has(rows, row.ordinal, view.watermark)?
+            && (self.is_selected || slot.has(rows, row.ordinal, view.watermark)?)
         {
             self.keys.extend_from_slice(row.key);
             self.candidates.push(Candidate {
@@ -180,6 +195,11 @@ impl<C: RowCursor> Rowed<C> {
             }
         }
     }
+}
+
+#[inline]
+fn side_of(is_selected: bool, range: &KeyRange, key: &[u8]) -> Side {
+    if is_selected { Side::Inside } else { side(range, key) }
 }
 
 /// Where a merge begins: at the first key at or behind this, or before it where it goes backward.
