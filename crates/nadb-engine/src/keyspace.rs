@@ -435,11 +435,12 @@ fn count_tags(frame: &Frame<'_>) {
                 continue;
             }
             let new = change.new.filter(|new| new.is_live).and_then(|new| frame.body.record(new.at).ok());
-            let new = new.map(|new| new.tag_list()).unwrap_or_default();
             if let Some(old) = &change.old_tags {
                 held.remove(old);
             }
-            held.add(new);
+            if let Some(new) = &new {
+                held.add(new);
+            }
         }
     }
 }

@@ -73,7 +73,10 @@ impl Shared {
         filter.check()?;
         self.check_open_to_read()?;
         if filter.asks_for_access() {
-            return Err(Error::unsupported("engine", "queries by last access"));
+            return Err(Error::unsupported(
+                "engine",
+                "queries by last access (it does not keep when records are read)",
+            ));
         }
         Ok(self.keyspace.namespaces.get_at(namespace, view.watermark).map(|namespace| namespace.id))
     }

@@ -138,7 +138,8 @@ impl Shared {
     /// How long until there may be something to reap; `None` while nothing has an expiry.
     pub(crate) fn until_reaping(&self) -> Option<Duration> {
         let first = self.keyspace.slots().iter().map(|slot| slot.next_expiry()).min();
-        let state = self.reaper.state.try_lock()?;
+        // Who has it may leave something behind, and wakes nobody.
+        let Some(state) = self.reaper.state.try_lock() else { return Some(LOOK_AGAIN) };
         let first = first.filter(|first| *first < u64::MAX || !state.due.is_empty())?;
         let looked = self.options.clock.monotonic().saturating_sub(state.looked);
         if state.is_refused {

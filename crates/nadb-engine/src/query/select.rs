@@ -212,10 +212,13 @@ impl Selection {
         let selections: Result<Vec<Selection>> =
             terms.iter().map(|term| Selection::of(term, part, namespace)).collect();
         let selections = selections?;
+        if selections.iter().all(|selection| selection.check.is_none()) {
+            let set = selections.into_iter().fold(Set::nothing(), |set, selection| set.or(selection.set));
+            return Ok(Selection::exactly(set));
+        }
         let set = selections.iter().fold(Set::nothing(), |set, selection| set.or(selection.set.clone()));
-        let is_sure = selections.iter().all(|selection| selection.check.is_none());
-        let checks = || Check::Or(selections.into_iter().map(Selection::into_check).collect());
-        Ok(Selection { set, check: (!is_sure).then(checks) })
+        let check = Check::Or(selections.into_iter().map(Selection::into_check).collect());
+        Ok(Selection { set, check: Some(check) })
     }
 }
 
