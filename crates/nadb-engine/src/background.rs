@@ -73,7 +73,7 @@ impl Shared {
             // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
             // the next write hears of either.
             has_failed = self.maintain_files().and_then(|()| self.seal_next()).is_err();
-            let _ = self.keyspace.purge_dropped();
+            let _ = self.keyspace.purge_dropped_if_free();
             let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
             // What cannot be let go of now is due again at the next look.
             goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);

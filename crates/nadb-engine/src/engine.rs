@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use crate::background;
 use crate::blobs::Blobs;
+use crate::compaction::Compactor;
 use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
@@ -90,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) sealing: Sealing,
     pub(crate) reaper: Reaper,
     pub(crate) trust: Trust,
+    pub(crate) compactor: Compactor,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -169,6 +171,7 @@ impl Engine {
             sealing: Sealing::default(),
             reaper: Reaper::default(),
             trust: Trust::default(),
+            compactor: Compactor::default(),
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -372,6 +375,32 @@ impl Engine {
         self.handle.close()
     }
 
+    /// Rewrites all segments.
+    ///
+    /// # Errors
+    /// As a write.
+    pub fn compact(&self) -> Result<()> {
+        let shared = &self.handle.shared;
+        let done = shared.compact_all(&mut Unpaced(shared))?;
+        if std::env::var_os("NADB_SHOW").is_some() {
+            eprintln!("{done:?}");
+        }
+        Ok(())
+    }
+
+    /// Rewrites some segments.
+    ///
+    /// # Errors
+    /// As a write.
+    pub fn compact_segments(&self, ids: &[u32]) -> Result<()> {
+        let shared = &self.handle.shared;
+        let slots = shared.keyspace.slots();
+        let is_meant =
+            |slot: &&Arc<crate::slot::Slot>| slot.segment.is_sealed() && ids.contains(&slot.segment.id().0);
+        let inputs: Vec<_> = slots.iter().filter(is_meant).cloned().collect();
+        shared.compact_slots(&inputs, &mut Unpaced(shared)).map(|_| ())
+    }
+
     /// Counts and sizes.
     ///
     /// # Errors
@@ -417,6 +446,14 @@ impl Engine {
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
+    }
+}
+
+struct Unpaced<'a>(&'a Shared);
+
+impl crate::compaction::Control for Unpaced<'_> {
+    fn spent(&mut self, _bytes: u64) -> Result<()> {
+        self.0.compactor.check()
     }
 }
 

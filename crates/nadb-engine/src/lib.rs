@@ -10,6 +10,7 @@ mod backend;
 mod background;
 mod blobs;
 mod checkpoint;
+mod compaction;
 mod engine;
 mod inflight;
 mod keyspace;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row};
+use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row, Segment};
 
 use crate::blobs::is_blob;
 use crate::engine::Shared;
@@ -66,6 +66,11 @@ impl Shared {
         self.keyspace.read_mapped(at).map_or_else(|| self.log.read(at), Ok)
     }
 
+    /// The record at a place in a segment that is held: also one that a compaction has replaced.
+    pub(crate) fn read_file(&self, segment: &Segment, at: Location) -> Result<RecordBuf> {
+        if segment.is_sealed() { segment.read(at) } else { self.log.read(at) }
+    }
+
     /// The same, in its place where it is mapped.
     #[inline]
     pub(crate) fn read_in<'t>(&self, slots: &'t SlotTable, at: Location) -> Result<Stored<'t>> {
@@ -75,8 +80,11 @@ impl Shared {
     /// The same, of a segment that is held.
     #[inline]
     pub(crate) fn read_of<'t>(&self, slot: Option<&'t Slot>, at: Location) -> Result<Stored<'t>> {
-        match slot.and_then(|slot| slot.segment.mapped(at)) {
-            Some(mapped) => Ok(Stored::Mapped(mapped)),
+        match slot {
+            Some(slot) => match slot.segment.mapped(at) {
+                Some(mapped) => Ok(Stored::Mapped(mapped)),
+                None => self.read_file(&slot.segment, at).map(Stored::Read),
+            },
             None => self.log.read(at).map(Stored::Read),
         }
     }
@@ -129,7 +137,8 @@ impl Shared {
         self.check_read(found.is_some(), namespace, key)?;
         let Some(namespace) = found else { return Ok(self.counted(None)) };
         let hash = self.keyspace.hash(namespace.id, key);
-        let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at))?;
+        let pinned = |slot: &Slot, at| self.read_file(&slot.segment, at).map(Stored::Read);
+        let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at), pinned)?;
         Ok(self.counted(unexpired(found, || view.now_ms)?))
     }
 

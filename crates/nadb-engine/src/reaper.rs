@@ -247,7 +247,7 @@ impl Shared {
     /// What it takes to kill a row; `None` where its namespace is gone, or it cannot be read: then it stays as it is, hidden.
     fn candidate(&self, due: &Due, namespaces: &BTreeMap<NamespaceId, Arc<Namespace>>) -> Option<Candidate> {
         let at = due.slot.location(&due.slot.rows(), due.ordinal).ok()?;
-        let buf = self.read(at).ok()?;
+        let buf = self.read_file(&due.slot.segment, at).ok()?;
         let record = buf.record().ok()?;
         let namespace = Arc::clone(namespaces.get(&record.namespace)?);
         let hash = self.keyspace.hash(record.namespace, record.key);

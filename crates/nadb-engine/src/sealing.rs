@@ -179,7 +179,7 @@ impl Shared {
     }
 
     /// Ends the active segment if it has rows; says whether.
-    fn end_active(&self) -> Result<bool> {
+    pub(crate) fn end_active(&self) -> Result<bool> {
         let (_, active, _) = self.log.segments();
         let has_rows =
             |id: &nadb_core::SegmentId| self.keyspace.slot(*id).is_some_and(|s| !s.rows().is_empty());

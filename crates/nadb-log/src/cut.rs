@@ -61,6 +61,7 @@ pub(crate) fn cut(
         }
     }
     segments.extend(spare.clone());
+    segments.sort_by_key(|segment| segment.id);
     let jump_base = jump_base(replayed.last_seq.max(old.jump_base)).map_err(|e| e.with_path(dir))?;
     let manifest = Manifest {
         generation: old.generation + 1,

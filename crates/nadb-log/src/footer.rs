@@ -15,6 +15,7 @@ mod cursor;
 mod expiring;
 mod keys;
 mod layout;
+mod origin;
 mod own_tags;
 mod postings;
 mod rows;
@@ -36,6 +37,7 @@ pub use cursor::FooterCursor;
 pub use keys::NamespaceRows;
 pub(crate) use layout::BEHIND_CHECKSUM;
 pub use layout::{FOOTER_TRAILER, footer_bytes};
+pub use origin::Origin;
 pub(crate) use own_tags::OwnTags;
 pub(crate) use postings::Found;
 pub(crate) use tags::{TagUse, TagView};
@@ -67,6 +69,8 @@ pub struct Footer {
     tags: Option<Dictionary>,
     /// Without it no row has an expiry.
     expiring: Option<Expiring>,
+    /// Of a compacted segment.
+    origin: Option<Section>,
 }
 
 impl Footer {
@@ -92,6 +96,7 @@ impl Footer {
             system: layout.section(id::SYSTEM),
             tags: Footer::open_tags(&blocks, &layout)?,
             expiring: Footer::open_expiring(&blocks, &layout)?,
+            origin: layout.section(id::ORIGIN),
             blocks,
         })
     }
@@ -264,6 +269,21 @@ impl Footer {
             let what = format!("a system record's {what} in the footer is malformed");
             self.blocks.corrupt(section.start + position, what)
         })
+    }
+
+    /// Which compaction has made the segment; `None` where none has.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let Some(section) = self.origin else { return Ok(None) };
+        let bytes = self.blocks.get(section, 0, section.len)?;
+        match Origin::decode(bytes) {
+            Some(origin) => Ok(Some(origin)),
+            None => {
+                Err(self.blocks.corrupt(section.start, "the footer's section 18 is malformed".to_owned()))
+            }
+        }
     }
 
     /// The blobs that rows refer to, in the order of the rows; one that several refer to comes several times.

@@ -309,7 +309,7 @@ fn resum_frame(bytes: &mut [u8], uid: SegmentUid, offset: u32) -> Option<()> {
     let body_at = len - header.body_len as usize;
     let body = bytes.get_mut(body_at..len)?;
     let body_sum = match header.kind {
-        FrameKind::Data => {
+        FrameKind::Data | FrameKind::Copies => {
             let (mut at, mut sums) = (0, Vec::new());
             for index in 0..u64::from(header.count) {
                 let record = body.get_mut(at..)?;

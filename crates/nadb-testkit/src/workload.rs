@@ -63,6 +63,8 @@ pub enum Step {
     Maintain,
     /// Lets go of everything that has expired.
     Purge,
+    /// Compacts all segments, or those of the sealed ones that the number chooses.
+    Compact(u64),
     /// Moves the wall clock by milliseconds, also back.
     Clock(i64),
     /// Reads a key in every way there is.
@@ -348,6 +350,7 @@ impl Runner {
                     now_ms => Err(Trouble::Wrong(format!("{report:?} at {now_ms}"))),
                 }
             }
+            Step::Compact(which) => self.compact(*which).map(|()| Promise::Nothing),
             Step::Clock(by_ms) => {
                 self.clock.set_ms(self.clock.now_ms().saturating_add_signed(*by_ms));
                 Ok(Promise::Nothing)
@@ -371,6 +374,17 @@ impl Runner {
             }
             Step::Compare(seed) => self.compare_views(*seed).map(|()| Promise::Nothing),
         }
+    }
+
+    fn compact(&self, which: u64) -> Result<(), Trouble> {
+        let engine = self.engine()?;
+        if which.is_multiple_of(4) {
+            return Ok(engine.compact()?);
+        }
+        let sealed = engine.segments()?.into_iter().filter(|info| info.state == SegmentState::Sealed);
+        let is_chosen = |(at, _): &(u32, _)| which >> (at % 62 + 2) & 1 == 1;
+        let chosen: Vec<u32> = (0..).zip(sealed).filter(is_chosen).map(|(_, info)| info.id).collect();
+        Ok(engine.compact_segments(&chosen)?)
     }
 
     /// Compares every snapshot and every reader with what the store held when they were taken.
