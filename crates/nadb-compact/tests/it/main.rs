@@ -1,0 +1,7 @@
+//! The policy on a model of a store: what it writes, what space it leaves, and that it comes to rest.
+
+mod figures;
+mod model;
+mod overwrites;
+mod rest;
+mod ttl;
