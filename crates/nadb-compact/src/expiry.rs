@@ -60,7 +60,8 @@ impl ExpiryGroup {
     #[must_use]
     pub fn outputs(bytes: &[u64; ExpiryGroup::COUNT], output_bytes: u64) -> [usize; ExpiryGroup::COUNT] {
         let enough = (output_bytes / 4).max(1);
-        let expiring: u64 = bytes.iter().take(Self::NEVER.index()).fold(0, |sum, bytes| sum.saturating_add(*bytes));
+        let expiring: u64 =
+            bytes.iter().take(Self::NEVER.index()).fold(0, |sum, bytes| sum.saturating_add(*bytes));
         let mut outputs = [0; ExpiryGroup::COUNT];
         let (mut output, mut filled, mut left) = (0, 0_u64, expiring);
         for (at, (bytes, to)) in bytes.iter().zip(&mut outputs).enumerate() {

@@ -177,7 +177,8 @@ impl Asked<'_> {
             gain_bytes: sums.gain_bytes.saturating_sub(segment.gain_bytes()),
         });
         let all = free.iter().copied();
-        let all = all.filter(|segment| !is_left(segment) && self.policy.is_worth_it(segment, bound)).collect();
+        let all =
+            all.filter(|segment| !is_left(segment) && self.policy.is_worth_it(segment, bound)).collect();
         self.above(all, sums, bound, Why::Dead)
     }
 

@@ -39,7 +39,10 @@ pub(crate) fn small_set<'a>(
 }
 
 /// The longest run from the smallest on that doubles its largest part.
-fn worth_joining<'a>(group: &[(ExpiryGroup, &'a SegmentFacts)], bytes_max: u64) -> Option<Vec<&'a SegmentFacts>> {
+fn worth_joining<'a>(
+    group: &[(ExpiryGroup, &'a SegmentFacts)],
+    bytes_max: u64,
+) -> Option<Vec<&'a SegmentFacts>> {
     let (mut len, mut sum, mut copied) = (0, 0_u64, 0_u64);
     for (at, (_, segment)) in group.iter().enumerate() {
         copied = copied.saturating_add(segment.kept_bytes());

@@ -4,6 +4,7 @@
 use nadb_compact::{Demand, PolicyOptions};
 
 use crate::model::{Model, Rng, USER_BYTES, Zipf, ratio};
+use crate::ttl::{HOUR, churn};
 
 /// What overwriting cost.
 pub(crate) struct Cost {
@@ -21,20 +22,26 @@ pub(crate) struct Cost {
     pub(crate) times_copied: u32,
 }
 
-/// Loads `keys`, overwrites them `rounds` times under load, and lets the store come to rest. Figures of bytes written are those of
-/// the overwrites and the rest, without the load.
-pub(crate) fn overwrite(keys: u32, rows_max: u32, rounds: u32, zipf: Option<f64>, options: PolicyOptions) -> Cost {
+/// Loads `keys`, overwrites them `rounds` times while `demand` is all that is wanted, and lets the store come to rest. Segments have
+/// `rows_max` rows. Figures of bytes written are those of the overwrites and the rest, without the load.
+pub(crate) fn overwrite(
+    keys: u32,
+    (rows_max, rounds): (u32, u32),
+    zipf: Option<f64>,
+    demand: Demand,
+    options: PolicyOptions,
+) -> Cost {
     let mut rng = Rng(7);
     let zipf = zipf.map(|exponent| Zipf::new(keys, exponent));
     let mut model = Model::new(rows_max, options);
-    (0..keys).for_each(|key| model.write(key, None, Demand::UnderLoad));
+    (0..keys).for_each(|key| model.write(key, None, demand));
     let (user, log, copied) = (model.user_bytes, model.log_bytes, model.copied_bytes);
     for _ in 0..u64::from(keys) * u64::from(rounds) {
         let key = match &zipf {
             Some(zipf) => zipf.draw(&mut rng),
             None => rng.below(keys),
         };
-        model.write(key, None, Demand::UnderLoad);
+        model.write(key, None, demand);
     }
     model.compact(Demand::AtRest);
     let user = model.user_bytes - user;
@@ -49,27 +56,45 @@ pub(crate) fn overwrite(keys: u32, rows_max: u32, rounds: u32, zipf: Option<f64>
     }
 }
 
+/// Prints one line of a table in Markdown.
+fn line(
+    name: &str,
+    (rows_max, rounds): (u32, u32),
+    zipf: Option<f64>,
+    demand: Demand,
+    options: PolicyOptions,
+) {
+    let cost = overwrite(300_000, (rows_max, rounds), zipf, demand, options);
+    println!(
+        "| {name} | {} | {rounds} N | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
+        if zipf.is_some() { "zipf 0.99" } else { "uniform" },
+        options.dead_share,
+        options.lag,
+        cost.at_rest,
+        cost.written,
+        cost.copied,
+        cost.peak,
+        cost.peak_user,
+        cost.segments,
+        cost.times_copied,
+    );
+}
+
 #[test]
 #[ignore = "prints figures, checks nothing"]
 fn figures_of_overwrites() {
-    println!("{:>9} {:>8} {:>6} {:>5} {:>5} {:>8} {:>8} {:>8} {:>6} {:>9} {:>8} {:>6}", "keys", "keys", "rounds",
-        "bound", "lag", "at rest", "written", "copied", "peak", "peak/user", "segments", "copies");
-    let lags: Vec<f64> = std::env::var("LAGS").map_or(vec![2.0], |s| s.split(',').map(|x| x.parse().unwrap()).collect());
-    for (keys, rows_max) in [(300_000, 90_000), (300_000, 15_000)] {
-        for zipf in [None, Some(0.99)] {
-            for rounds in [3, 10] {
-                for dead_share in std::env::var("DS").map_or(vec![0.1,0.2,0.4],|s| s.split(',').map(|x| x.parse().unwrap()).collect()) {
-                    for &lag in &lags {
-                        let options = PolicyOptions { dead_share, lag, ..PolicyOptions::default() };
-                        let cost = overwrite(keys, rows_max, rounds, zipf, options);
-                        println!(
-                            "{keys:>9} {:>8} {rounds:>6} {dead_share:>5} {lag:>5} {:>8.2} {:>8.2} {:>8.2} {:>6.2} {:>9.2} {:>8} {:>6}",
-                            if zipf.is_some() { "zipf" } else { "uniform" },
-                            cost.at_rest, cost.written, cost.copied, cost.peak, cost.peak_user, cost.segments, cost.times_copied,
-                        );
-                    }
-                }
-            }
+    let with = |dead_share, lag| PolicyOptions { dead_share, lag, ..PolicyOptions::default() };
+    for zipf in [None, Some(0.99)] {
+        for (dead_share, rounds) in [(0.1, 3), (0.2, 3), (0.4, 3), (0.1, 10), (0.2, 10), (0.4, 10)] {
+            line("20", (15_000, rounds), zipf, Demand::UnderLoad, with(dead_share, 2.0));
+        }
+        for lag in [1.6, 1.8, 2.2, 2.6] {
+            line("20", (15_000, 3), zipf, Demand::UnderLoad, with(0.2, lag));
+        }
+        line("3", (90_000, 3), zipf, Demand::UnderLoad, with(0.2, 2.0));
+        line("3", (90_000, 10), zipf, Demand::UnderLoad, with(0.2, 2.0));
+        for dead_share in [0.1, 0.2, 0.4] {
+            line("20, never busy", (15_000, 3), zipf, Demand::AtRest, with(dead_share, 2.0));
         }
     }
 }
@@ -77,11 +102,14 @@ fn figures_of_overwrites() {
 #[test]
 #[ignore = "prints figures, checks nothing"]
 fn figures_of_lifetimes() {
-    use crate::ttl::{HOUR, churn};
-    println!("copied {:?}", churn(6, |_| HOUR));
-    println!("copied {:?}", churn(12, |rng| HOUR + u64::from(rng.below(7_200_000))));
-    println!("copied {:?}", churn(12, |rng| 1 + u64::from(rng.below(7_200_000))));
-    println!("copied {:?}", churn(20, |rng| if rng.below(10) < 8 { HOUR } else { 4 * HOUR }));
-    println!("copied {:?}", churn(60, |rng| if rng.below(10) < 8 { HOUR } else { 24 * HOUR }));
-    println!("copied {:?}", churn(12, |rng| if rng.below(4) == 0 { HOUR * 1_000 } else { HOUR }));
+    let line = |name, hours, ttl_ms: &dyn Fn(&mut Rng) -> u64| {
+        let (copied, space) = churn(hours, ttl_ms);
+        println!("| {name} | {:.1} % | {space:.2} |", copied * 100.0);
+    };
+    line("1 h", 12, &|_| HOUR);
+    line("1 to 3 h", 12, &|rng| HOUR + u64::from(rng.below(7_200_000)));
+    line("0 to 2 h", 12, &|rng| 1 + u64::from(rng.below(7_200_000)));
+    line("80 % 1 h, 20 % 4 h", 20, &|rng| if rng.below(10) < 8 { HOUR } else { 4 * HOUR });
+    line("80 % 1 h, 20 % 24 h", 60, &|rng| if rng.below(10) < 8 { HOUR } else { 24 * HOUR });
+    line("75 % 1 h, 25 % stay", 12, &|rng| if rng.below(4) == 0 { 1_000 * HOUR } else { HOUR });
 }

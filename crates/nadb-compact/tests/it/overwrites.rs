@@ -11,7 +11,7 @@ const ROWS_MAX: u32 = 3_000;
 #[test]
 fn three_overwrites_of_each_key_cost_little_and_leave_little() {
     for (zipf, written) in [(None, 2.15), (Some(0.99), 2.2)] {
-        let cost = overwrite(KEYS, ROWS_MAX, 3, zipf, PolicyOptions::default());
+        let cost = overwrite(KEYS, (ROWS_MAX, 3), zipf, Demand::UnderLoad, PolicyOptions::default());
         assert!(cost.at_rest <= 1.3, "{zipf:?}: {} at rest", cost.at_rest);
         assert!(cost.written <= written, "{zipf:?}: {} written", cost.written);
     }
@@ -20,7 +20,7 @@ fn three_overwrites_of_each_key_cost_little_and_leave_little() {
 #[test]
 fn ten_overwrites_of_each_key_never_take_three_times_the_space() {
     for zipf in [None, Some(0.99)] {
-        let cost = overwrite(KEYS, ROWS_MAX, 10, zipf, PolicyOptions::default());
+        let cost = overwrite(KEYS, (ROWS_MAX, 10), zipf, Demand::UnderLoad, PolicyOptions::default());
         assert!(cost.peak <= 2.3 && cost.peak_user <= 3.0, "{zipf:?}: {}, {}", cost.peak, cost.peak_user);
         assert!(cost.written <= 2.15, "{zipf:?}: {} written", cost.written);
         assert!(cost.segments <= 50, "{zipf:?}: {} segments", cost.segments);
@@ -30,7 +30,7 @@ fn ten_overwrites_of_each_key_never_take_three_times_the_space() {
 #[test]
 fn a_store_of_a_few_segments_keeps_the_bounds_too() {
     for zipf in [None, Some(0.99)] {
-        let cost = overwrite(KEYS, KEYS * 3 / 10, 10, zipf, PolicyOptions::default());
+        let cost = overwrite(KEYS, (KEYS * 3 / 10, 10), zipf, Demand::UnderLoad, PolicyOptions::default());
         assert!(cost.at_rest <= 1.3, "{zipf:?}: {} at rest", cost.at_rest);
         assert!(cost.written <= 2.2, "{zipf:?}: {} written", cost.written);
         assert!(cost.peak <= 2.7, "{zipf:?}: {}", cost.peak);
@@ -41,7 +41,7 @@ fn a_store_of_a_few_segments_keeps_the_bounds_too() {
 fn the_bound_is_kept_at_rest_whatever_it_is() {
     for dead_share in [0.05, 0.1, 0.4] {
         let options = PolicyOptions { dead_share, ..PolicyOptions::default() };
-        let cost = overwrite(KEYS, ROWS_MAX, 2, None, options);
+        let cost = overwrite(KEYS, (ROWS_MAX, 2), None, Demand::UnderLoad, options);
         assert!(cost.at_rest <= 1.0 / (1.0 - dead_share) + 0.01, "{dead_share}: {}", cost.at_rest);
     }
 }

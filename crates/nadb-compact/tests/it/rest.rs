@@ -62,19 +62,21 @@ fn apply(segments: &mut Vec<SegmentFacts>, choice: &Choice, next: &mut u32) {
 
 fn some_segment() -> impl Strategy<Value = SegmentFacts> {
     let rows = prop_oneof![0_u32..10, 10_u32..300, 300_u32..3_000];
-    (rows, 0.0..=1.0, 0.0..=1.0, 0_u8..30, any::<bool>()).prop_map(|(rows, live, markers, special, expires)| {
-        let some = |share: f64, of: u32| {
-            (0..=of).take_while(|count| f64::from(*count) <= share * f64::from(of)).last().unwrap_or(0)
-        };
-        let live = some(live, rows);
-        let markers = some(markers, rows - live) / 4;
-        let mut segment = segment(0, rows, live, markers);
-        segment.is_held = special == 0;
-        segment.is_damaged = special == 1;
-        segment.all_expire_by_ms = expires.then_some(u64::from(rows) * 10_000);
-        segment.expired_bytes = if special % 2 == 0 { segment.dead_bytes() } else { 0 };
-        segment
-    })
+    (rows, 0.0..=1.0, 0.0..=1.0, 0_u8..30, any::<bool>()).prop_map(
+        |(rows, live, markers, special, expires)| {
+            let some = |share: f64, of: u32| {
+                (0..=of).take_while(|count| f64::from(*count) <= share * f64::from(of)).last().unwrap_or(0)
+            };
+            let live = some(live, rows);
+            let markers = some(markers, rows - live) / 4;
+            let mut segment = segment(0, rows, live, markers);
+            segment.is_held = special == 0;
+            segment.is_damaged = special == 1;
+            segment.all_expire_by_ms = expires.then_some(u64::from(rows) * 10_000);
+            segment.expired_bytes = if special % 2 == 0 { segment.dead_bytes() } else { 0 };
+            segment
+        },
+    )
 }
 
 fn some_demand() -> impl Strategy<Value = Demand> {
