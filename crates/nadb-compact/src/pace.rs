@@ -349,7 +349,7 @@ mod tests {
         let mut sim = Sim::new(options, 0);
         sim.run_until(seconds(5));
         let rate = sim.bytes / 5;
-        assert!(rate <= (50 << 20) * 101 / 100 && rate >= (50 << 20) * 95 / 100, "{rate}");
+        assert!(((48 << 20)..=(51 << 20)).contains(&rate), "{rate}");
         let (from, before) = (sim.now + seconds(60), sim.bytes);
         sim.pass(seconds(60));
         sim.run_until(from + seconds(1));

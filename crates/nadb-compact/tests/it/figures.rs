@@ -57,6 +57,7 @@ pub(crate) fn overwrite(
 }
 
 /// Prints one line of a table in Markdown.
+#[expect(clippy::print_stdout, reason = "figures for people")]
 fn line(
     name: &str,
     (rows_max, rounds): (u32, u32),

@@ -81,7 +81,7 @@ struct Segment {
     expired: u32,
     written_ms: u64,
     is_compacted: bool,
-    /// Bytes that were there when their records were copied for the last time, by how often; see `times_copied`.
+    /// How often the record was copied that was copied most often.
     copies: u32,
 }
 

@@ -190,6 +190,26 @@ fn under_load_only_the_limit_counts() {
 }
 
 #[test]
+fn what_expires_is_waited_for_up_to_the_limit_and_no_further() {
+    let expires = |id, live| {
+        let segment = segment(id, 1_000, live, 0);
+        let expired_bytes = segment.dead_bytes();
+        SegmentFacts { all_expire_by_ms: Some(20_000), expired_bytes, ..segment }
+    };
+    let moment = Moment { now_ms: 10_000, ..Moment::default() };
+    // Below three times what is kept.
+    assert_eq!(policy().decide(&[expires(1, 500), expires(2, 420)], &moment), Decision::Rest);
+    // Above it, until it is below again.
+    let choice =
+        policy().decide(&[expires(1, 300), expires(2, 250), expires(3, 350)], &moment).choice().unwrap();
+    assert_eq!((choice.inputs, choice.why), (vec![SegmentId(2)], Why::Lag));
+    // Too far ahead to be waited for.
+    let early = Moment { now_ms: 3_000, ..moment };
+    let choice = policy().decide(&[expires(1, 500), expires(2, 420)], &early).choice().unwrap();
+    assert_eq!((choice.inputs, choice.why), (vec![SegmentId(2)], Why::Dead));
+}
+
+#[test]
 fn outputs_are_of_one_size_and_none_is_a_rest() {
     let segments = [segment(1, 1_000, 210, 0)];
     let choice = policy().decide(&segments, &Moment::default()).choice().unwrap();
