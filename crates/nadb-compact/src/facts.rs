@@ -43,12 +43,10 @@ pub struct SegmentFacts {
     pub live_bytes: u64,
     /// Rows that are markers. They are kept until what they mark is gone.
     pub markers: u32,
-    /// Bytes of their records; an estimate will do.
-    pub marker_bytes: u64,
+    /// Bytes of their records, where they are known exactly; else they count as average ones of those that are not live.
+    pub marker_bytes: Option<u64>,
     /// Bytes of records that were live until they expired, as far as that was counted; zero is always safe.
     pub expired_bytes: u64,
-    /// The lowest number of a row.
-    pub first_seq: Seq,
     /// The highest number of a row.
     pub last_seq: Seq,
     /// When its newest row was written, in Unix milliseconds; of a compacted segment, the newest of its inputs' times. It is
@@ -84,8 +82,19 @@ impl SegmentFacts {
         if self.is_empty() {
             return 0;
         }
-        let records = self.live_bytes.saturating_add(self.marker_bytes);
+        let records = self.live_bytes.saturating_add(self.kept_marker_bytes());
         records.saturating_add(part(self.footer_bytes, self.kept_rows(), self.rows)).min(self.file_bytes)
+    }
+
+    /// Bytes of the markers' records. Where every row is kept there is nothing to guess: so what was just rewritten never looks as if
+    /// rewriting it again would free anything.
+    fn kept_marker_bytes(&self) -> u64 {
+        let others = self.row_bytes.saturating_sub(self.live_bytes);
+        let rows = self.rows.saturating_sub(self.live_rows);
+        match self.marker_bytes {
+            Some(bytes) if self.markers < rows => bytes.min(others),
+            _ => part(others, self.markers, rows),
+        }
     }
 
     /// Bytes that rewriting would free: those of dead records, and all that a compacted segment does without, as the frame
@@ -165,7 +174,6 @@ mod tests {
             live_rows: live,
             live_bytes: u64::from(live) * 100,
             markers,
-            marker_bytes: u64::from(markers) * 100,
             ..SegmentFacts::default()
         }
     }
@@ -185,6 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_markers_are_taken_as_they_are_or_as_average() {
+        let mut mixed = SegmentFacts { row_bytes: 1_000, live_bytes: 100, ..facts(10, 1, 3) };
+        assert_eq!(mixed.kept_bytes(), 100 + 300 + 40);
+        mixed.marker_bytes = Some(50);
+        assert_eq!(mixed.kept_bytes(), 100 + 50 + 40);
+        // Nothing is dead, whatever is said of markers.
+        let rewritten = SegmentFacts { marker_bytes: Some(0), ..facts(10, 4, 6) };
+        assert_eq!(rewritten.dead_bytes(), 0);
+    }
+
+    #[test]
     fn half_of_the_rows_are_half_of_the_bytes() {
         let half = facts(1_000, 500, 0);
         assert!((half.dead_share() - 0.5).abs() < 0.01, "{}", half.dead_share());
@@ -197,6 +216,7 @@ mod tests {
             rows in proptest::array::uniform3(any::<u32>()),
         ) {
             let [file_bytes, footer_bytes, row_bytes, live_bytes, marker_bytes, expired_bytes] = bytes;
+            let marker_bytes = (marker_bytes % 2 == 0).then_some(marker_bytes);
             let [rows, live_rows, markers] = rows;
             let facts = SegmentFacts {
                 file_bytes, footer_bytes, rows, row_bytes, live_rows, live_bytes, markers, marker_bytes, expired_bytes,

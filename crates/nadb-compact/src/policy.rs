@@ -184,7 +184,7 @@ impl Asked<'_> {
 
     fn full(&mut self, free: &[&SegmentFacts]) -> Option<Choice> {
         let has_gain =
-            |segment: &SegmentFacts| !segment.is_compacted || segment.gain_bytes() > segment.file_bytes / 100;
+            |segment: &SegmentFacts| !segment.is_compacted || segment.dead_bytes() > segment.file_bytes / 100;
         let mut all: Vec<&SegmentFacts> = free.iter().copied().filter(|segment| has_gain(segment)).collect();
         sort_by_benefit(&mut all, self.moment);
         let picked = pick(&all, self.limits(), self.sums, |_| false);

@@ -81,6 +81,7 @@ struct Segment {
     expired: u32,
     written_ms: u64,
     is_compacted: bool,
+    last_seq: u64,
     /// How often the record was copied that was copied most often.
     copies: u32,
 }
@@ -152,6 +153,7 @@ impl Model {
         let place = (self.active, u32::try_from(active.rows.len()).unwrap());
         active.rows.push(Row { key, seq, expires_ms });
         active.live += 1;
+        active.last_seq = seq;
         active.written_ms = now_ms;
         let is_full = active.rows.len() >= self.rows_max;
         *self.places.get_mut(at).unwrap() = Some(place);
@@ -174,6 +176,7 @@ impl Model {
         let active = self.segments.get_mut(&self.active).unwrap();
         active.rows.push(Row { key: u32::MAX, seq, expires_ms: None });
         active.markers += 1;
+        active.last_seq = seq;
         if active.rows.len() >= self.rows_max {
             self.rotate();
         }
@@ -297,6 +300,7 @@ impl Model {
                 None => output.markers += 1,
             }
         }
+        output.last_seq = rows.iter().map(|row| row.seq).max().unwrap_or(0);
         output.rows = rows.to_vec();
         self.times_copied = self.times_copied.max(copies);
         self.segments.insert(id, output);
@@ -328,10 +332,9 @@ impl Model {
             live_rows: segment.live,
             live_bytes: u64::from(segment.live) * RECORD_BYTES,
             markers: segment.markers,
-            marker_bytes: u64::from(segment.markers) * RECORD_BYTES,
+            marker_bytes: None,
             expired_bytes: u64::from(segment.expired) * RECORD_BYTES,
-            first_seq: Seq(segment.rows.iter().map(|row| row.seq).min().unwrap_or(0)),
-            last_seq: Seq(segment.rows.iter().map(|row| row.seq).max().unwrap_or(0)),
+            last_seq: Seq(segment.last_seq),
             written_ms: segment.written_ms,
             all_expire_by_ms: if expires { last_expiry(&segment.rows) } else { None },
             is_compacted: segment.is_compacted,

@@ -7,13 +7,15 @@ use proptest::prelude::*;
 const ROW_BYTES: u64 = 1_000;
 const FOOTER_BYTES: u64 = 50;
 const FRAME_BYTES: u64 = 100;
+/// Bytes of a file without rows.
+const HEADER_BYTES: u64 = 100;
 
 fn policy() -> Policy {
     let options = PolicyOptions {
         output_bytes_min: 200_000,
         output_bytes_max: 3_000_000,
         copied_bytes_max: 800_000,
-        gain_bytes_min: 2_000,
+        gain_bytes_min: 0,
         ..PolicyOptions::default()
     };
     Policy::new(options).unwrap()
@@ -23,15 +25,13 @@ fn segment(id: u32, rows: u32, live: u32, markers: u32) -> SegmentFacts {
     let bytes = |rows: u32, each: u64| u64::from(rows) * each;
     SegmentFacts {
         id: SegmentId(id),
-        file_bytes: bytes(rows, ROW_BYTES + FOOTER_BYTES + FRAME_BYTES),
+        file_bytes: HEADER_BYTES + bytes(rows, ROW_BYTES + FOOTER_BYTES + FRAME_BYTES),
         footer_bytes: bytes(rows, FOOTER_BYTES),
         rows,
         row_bytes: bytes(rows, ROW_BYTES),
         live_rows: live,
         live_bytes: bytes(live, ROW_BYTES),
         markers,
-        marker_bytes: bytes(markers, ROW_BYTES),
-        first_seq: Seq(u64::from(id) * 1_000),
         last_seq: Seq(u64::from(id) * 1_000 + 999),
         ..SegmentFacts::default()
     }
@@ -236,6 +236,7 @@ fn the_active_segment_is_sealed_where_the_store_is_at_rest_and_it_is_among_the_d
     assert!(!policy.should_seal(&active, &[segment(1, 20_000, 20_000, 0)], &at_rest));
     let live = SegmentFacts { is_held: true, ..segment(9, 1_000, 990, 0) };
     assert!(!policy.should_seal(&live, &[segment(1, 1_000, 100, 0)], &at_rest));
+    let least = Policy::new(PolicyOptions { gain_bytes_min: 2_000, ..*policy.options() }).unwrap();
     let tiny = SegmentFacts { is_held: true, ..segment(9, 1, 0, 0) };
-    assert!(!policy.should_seal(&tiny, &[], &at_rest));
+    assert!(policy.should_seal(&tiny, &[], &at_rest) && !least.should_seal(&tiny, &[], &at_rest));
 }

@@ -4,10 +4,10 @@ use nadb_compact::{Demand, PolicyOptions};
 
 use crate::model::{Model, Rng, ratio};
 
-const ROWS_MAX: u32 = 1_000;
+const ROWS_MAX: u32 = 400;
 pub(crate) const HOUR: u64 = 3_600_000;
 /// Records written in an hour.
-const AN_HOUR: u32 = 10_000;
+const AN_HOUR: u32 = 4_000;
 
 /// Bytes copied by bytes written, and the most bytes there were by those that lived.
 pub(crate) fn churn(hours: u32, ttl_ms: impl Fn(&mut Rng) -> u64) -> (f64, f64) {
