@@ -77,6 +77,7 @@ impl Shared {
             let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
             // What cannot be let go of now is due again at the next look.
             goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);
+            self.compactor.note();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
                 self.look_at_clock();

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use nadb_compact::{Demand, Policy};
 use nadb_core::{
-    Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata, Operation, Outcome, PurgeReport,
-    QueryRequest, Result, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
+    CompactionReport, CompactionRequest, Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata,
+    Operation, Outcome, PurgeReport, QueryRequest, Result, Value, ValueReader, ValueWriter, WriteBatch,
+    WriteOptions,
 };
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
@@ -15,7 +17,7 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use crate::background;
 use crate::blobs::Blobs;
-use crate::compaction::Compactor;
+use crate::compaction::{self, Compactor};
 use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
@@ -55,7 +57,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Drop for Handle {
@@ -92,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) trust: Trust,
     pub(crate) compactor: Compactor,
+    pub(crate) policy: Policy,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -130,6 +133,7 @@ impl Engine {
 
     fn open_store(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
         options.check()?;
+        let policy = compaction::policy(&options)?;
         let keyspace = Arc::new(Keyspace::new());
         keyspace.memory.set_limit(options.memory_limit);
         let log_options = LogOptions {
@@ -172,6 +176,7 @@ impl Engine {
             reaper: Reaper::default(),
             trust: Trust::default(),
             compactor: Compactor::default(),
+            policy,
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -182,8 +187,16 @@ impl Engine {
         });
         shared.note_opened();
         shared.look_at_clock();
-        let thread = if background { Some(background::spawn(&shared)?) } else { None };
-        Ok(Engine { handle: Arc::new(Handle { shared, thread: Mutex::new(thread) }) })
+        // First what ends the threads should one of them not start.
+        let handle = Arc::new(Handle { shared, threads: Mutex::default() });
+        if background {
+            let shared = &handle.shared;
+            handle.threads.lock().push(background::spawn(shared)?);
+            if shared.options.auto_compact {
+                handle.threads.lock().push(compaction::spawn(shared)?);
+            }
+        }
+        Ok(Engine { handle })
     }
 
     /// Does all operations of the batch or none, in one frame; later ones see what earlier ones did. One outcome each.
@@ -375,30 +388,34 @@ impl Engine {
         self.handle.close()
     }
 
-    /// Rewrites all segments.
+    /// Rewrites the segments that hold any of the keys that are meant, without what is dead in them, in key order. Reads and writes go
+    /// on meanwhile; where these are many, the compaction takes its time.
     ///
     /// # Errors
-    /// As a write.
-    pub fn compact(&self) -> Result<()> {
-        let shared = &self.handle.shared;
-        let done = shared.compact_all(&mut Unpaced(shared))?;
-        if std::env::var_os("NADB_SHOW").is_some() {
-            eprintln!("{done:?}");
-        }
-        Ok(())
+    /// As a write; `Corruption` where a live record does not verify. The store is as before.
+    pub fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        self.handle.shared.compact(request)
     }
 
-    /// Rewrites some segments.
+    /// Rewrites those of some segments that are sealed: for tests, and for who knows better than the policy.
     ///
     /// # Errors
-    /// As a write.
-    pub fn compact_segments(&self, ids: &[u32]) -> Result<()> {
-        let shared = &self.handle.shared;
-        let slots = shared.keyspace.slots();
-        let is_meant =
-            |slot: &&Arc<crate::slot::Slot>| slot.segment.is_sealed() && ids.contains(&slot.segment.id().0);
-        let inputs: Vec<_> = slots.iter().filter(is_meant).cloned().collect();
-        shared.compact_slots(&inputs, &mut Unpaced(shared)).map(|_| ())
+    /// As [`Engine::compact`].
+    pub fn compact_segments(&self, ids: &[u32]) -> Result<CompactionReport> {
+        self.handle.shared.compact_chosen(ids)
+    }
+
+    /// Compacts what the policy would have compacted while the store is at rest, until nothing is left to do; what the thread does
+    /// that compacts, where there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::compact`]; `NoSpace` also where the disk has no room for a compaction that is due.
+    pub fn compact_due(&self) -> Result<CompactionReport> {
+        let mut report = CompactionReport::default();
+        while let Some(done) = self.handle.shared.compact_next(Demand::AtRest)? {
+            report.add(&done);
+        }
+        Ok(report)
     }
 
     /// Counts and sizes.
@@ -449,19 +466,11 @@ impl Engine {
     }
 }
 
-struct Unpaced<'a>(&'a Shared);
-
-impl crate::compaction::Control for Unpaced<'_> {
-    fn spent(&mut self, _bytes: u64) -> Result<()> {
-        self.0.compactor.check()
-    }
-}
-
 impl Handle {
     fn close(&self) -> Result<()> {
         let shared = &self.shared;
         // Held to the end: who closes while another does returns when the store is closed, too.
-        let mut thread = self.thread.lock();
+        let mut threads = self.threads.lock();
         {
             // Writes that have begun end first; none begins afterwards.
             let _alone = shared.writers.write();
@@ -471,9 +480,12 @@ impl Handle {
         }
         shared.wake.lock().must_stop = true;
         shared.woken.notify_all();
-        if let Some(thread) = thread.take() {
+        shared.compactor.stop();
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
+        // Somebody else's compaction: it sees that the store is being closed.
+        drop(shared.compactor.wait());
         let _span = trace::close_span(&shared.dir);
         let begun = shared.options.clock.monotonic();
         shared.seal_before_close();

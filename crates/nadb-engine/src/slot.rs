@@ -16,6 +16,8 @@ pub(crate) struct Slot {
     pub(crate) live: LiveSet,
     /// What the accounts of memory have of its rows.
     pub(crate) noted_bytes: AtomicUsize,
+    /// When the compactor last looked at its markers: how many segments had gone by then, and one.
+    pub(crate) markers_seen: AtomicU64,
     /// Where its live rows are now, once a compaction has copied them.
     forward: OnceLock<Forward>,
     /// No live row that was not looked at for its expiry expires before this, in Unix milliseconds. 0 while nothing is known.
@@ -82,6 +84,7 @@ impl Slot {
             segment: Arc::clone(segment),
             live,
             noted_bytes: AtomicUsize::new(0),
+            markers_seen: AtomicU64::new(0),
             forward: OnceLock::new(),
             next_expiry: AtomicU64::new(0),
             rows: RwLock::new(rows),

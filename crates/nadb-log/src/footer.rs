@@ -315,6 +315,14 @@ impl Footer {
         self.expiring.map_or(Ok(None), |expiring| expiring.next(&self.blocks, after_ms))
     }
 
+    /// See [`crate::Part::all_expire_by`].
+    pub(crate) fn all_expire_by(&self) -> Result<Option<u64>> {
+        match self.expiring.filter(|expiring| expiring.len() == self.len) {
+            Some(expiring) => expiring.last(&self.blocks).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Bytes of memory that the open footer takes, without the footer's own bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::{
-    Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, Outcome,
-    SeededEntropy,
+    Clock, CompactionRequest, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation,
+    Outcome, SeededEntropy,
 };
 use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
@@ -63,7 +63,7 @@ pub enum Step {
     Maintain,
     /// Lets go of everything that has expired.
     Purge,
-    /// Compacts all segments, or those of the sealed ones that the number chooses.
+    /// Compacts all segments, what the policy says, or those of the sealed ones that the number chooses.
     Compact(u64),
     /// Moves the wall clock by milliseconds, also back.
     Clock(i64),
@@ -378,13 +378,15 @@ impl Runner {
 
     fn compact(&self, which: u64) -> Result<(), Trouble> {
         let engine = self.engine()?;
-        if which.is_multiple_of(4) {
-            return Ok(engine.compact()?);
+        match which % 6 {
+            0 => return Ok(engine.compact(&CompactionRequest::new()).map(|_| ())?),
+            1 => return Ok(engine.compact_due().map(|_| ())?),
+            _ => {}
         }
         let sealed = engine.segments()?.into_iter().filter(|info| info.state == SegmentState::Sealed);
         let is_chosen = |(at, _): &(u32, _)| which >> (at % 62 + 2) & 1 == 1;
         let chosen: Vec<u32> = (0..).zip(sealed).filter(is_chosen).map(|(_, info)| info.id).collect();
-        Ok(engine.compact_segments(&chosen)?)
+        Ok(engine.compact_segments(&chosen).map(|_| ())?)
     }
 
     /// Compares every snapshot and every reader with what the store held when they were taken.
