@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Clock, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
-    NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanRequest,
-    SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
+    BackendSnapshot, Capabilities, Clock, CompactionReport, CompactionRequest, Durability, Entry, Feature,
+    Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest,
+    RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter,
+    VerifyReport, WriteBatch, query,
 };
 
 /// How a batch is written, beside what it says.
@@ -207,6 +208,17 @@ pub trait Backend: Send + Sync + 'static {
     /// `Unsupported`; those of a write.
     fn purge_expired(&self) -> Result<PurgeReport> {
         Err(self.capabilities().unsupported(Feature::Purge.name()))
+    }
+
+    /// Gives back the space of what is dead, now and not some time later in the background. It changes nothing that anybody can read.
+    /// Optional: [`Feature::Compact`].
+    ///
+    /// # Errors
+    /// `Unsupported`; those of a write; `Corruption` where what is live cannot be read. The store is as before, but for what the
+    /// report of an earlier part says.
+    fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        let _ = request;
+        Err(self.capabilities().unsupported(Feature::Compact.name()))
     }
 
     /// All namespaces with the numbers of their keys, in any order.

@@ -40,6 +40,8 @@ pub enum Feature {
     Expire,
     /// [`Backend::purge_expired`](crate::Backend::purge_expired).
     Purge,
+    /// [`Backend::compact`](crate::Backend::compact).
+    Compact,
 }
 
 impl Feature {
@@ -55,6 +57,7 @@ impl Feature {
         Feature::CustomMerges,
         Feature::Expire,
         Feature::Purge,
+        Feature::Compact,
     ];
 
     /// Its name, as it stands in errors and in lists.
@@ -71,6 +74,7 @@ impl Feature {
             Feature::CustomMerges => "custom merges",
             Feature::Expire => "expire",
             Feature::Purge => "purge",
+            Feature::Compact => "compact",
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
-    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
-    NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanConsistency,
-    ScanRequest, SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
+    Backend, BackendSnapshot, Capabilities, CompactionReport, CompactionRequest, Durability, Entry, Feature,
+    Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest,
+    RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, ValueReader,
+    ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
@@ -77,6 +78,10 @@ impl Backend for Engine {
 
     fn purge_expired(&self) -> Result<PurgeReport> {
         Engine::purge_expired(self)
+    }
+
+    fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        Engine::compact(self, request)
     }
 
     fn now_ms(&self) -> Result<u64> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nadb_compact::{Demand, Policy};
+use nadb_compact::{Demand, Policy, Reason};
 use nadb_core::{
     CompactionReport, CompactionRequest, Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata,
     Operation, Outcome, PurgeReport, QueryRequest, Result, Value, ValueReader, ValueWriter, WriteBatch,
@@ -462,6 +462,7 @@ impl Engine {
         shared.log.sync_all()?;
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
+        shared.log.remove_retired(false)?;
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
     }
 }
@@ -552,7 +553,14 @@ impl Shared {
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;
         stats.durable_seq = self.log.durable_seq().0;
-        stats.written_bytes = load(&log.written_bytes);
+        let compacted = *self.compactor.totals.lock();
+        stats.compactions = compacted.compactions;
+        stats.compacted_bytes = compacted.bytes_before;
+        stats.compaction_written_bytes = compacted.bytes_written;
+        stats.compaction_failure = self.compactor.failure.lock().as_ref().map(Error::to_string);
+        let (retired_bytes, retired_segments) = self.log.retired();
+        (stats.retired_bytes, stats.retired_segments) = (retired_bytes, retired_segments as u64);
+        stats.written_bytes = load(&log.written_bytes) + compacted.bytes_written;
         stats.appends = load(&log.appends);
         stats.syncs = load(&log.syncs);
         stats.segment_waits = load(&log.segment_waits);
@@ -591,6 +599,7 @@ impl Shared {
     fn segment_infos(&self) -> Result<Vec<SegmentInfo>> {
         self.check_open_to_read()?;
         let (segments, active, spare) = self.log.segments();
+        let outlook = self.outlook();
         let info = |segment: &Arc<nadb_log::Segment>| {
             let live = self.keyspace.slot(segment.id());
             let live = live.as_ref().map_or((0, 0), |slot| (slot.live.live_count(), slot.live.live_bytes()));
@@ -608,6 +617,12 @@ impl Shared {
             info.footer_bytes = footer_bytes(segment);
             info.first_seq = range.map(|(first, _)| first.0);
             info.last_seq = range.map(|(_, last)| last.0);
+            info.is_compacted = segment.is_compacted();
+            if let Some(verdict) = outlook.iter().find(|verdict| verdict.id == segment.id()) {
+                info.gain_bytes = verdict.gain_bytes;
+                info.verdict = verdict.reason.to_string();
+                info.is_chosen = matches!(verdict.reason, Reason::Chosen(_));
+            }
             info
         };
         Ok(segments.iter().map(info).collect())

@@ -42,6 +42,7 @@ mod write;
 
 pub use engine::Engine;
 pub use memory::MEMORY_LIMIT_MIN;
+pub use nadb_compact::{Strip, StripSegment, StripStyle};
 pub use nadb_log::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     ReadMode, RepairOutcome, RepairReport,

@@ -67,6 +67,27 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether segments are compacted in the background as more and more of them is dead; default yes. Without it space comes back by
+    /// [`Store::compact`] alone.
+    pub fn auto_compact(mut self, is_on: bool) -> StoreBuilder {
+        self.options.auto_compact = is_on;
+        self
+    }
+
+    /// The share of all bytes that may be dead while nobody writes: 0.02 to 0.9, default 0.2. The less, the more is rewritten; see
+    /// docs/compaction.md for what it costs.
+    pub fn dead_share(mut self, share: f64) -> StoreBuilder {
+        self.options.dead_share = share;
+        self
+    }
+
+    /// The most that compactions write, in bytes a second; default no bound. Beside busy users they take a small share of the time
+    /// anyway.
+    pub fn compaction_rate(mut self, bytes_per_s: u64) -> StoreBuilder {
+        self.options.compaction_bytes_per_s = Some(bytes_per_s);
+        self
+    }
+
     /// The longest time that a flushed write waits for the background sync, and with that what a power cut can take;
     /// above zero, default 1 s.
     pub fn sync_interval(mut self, interval: Duration) -> StoreBuilder {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nadb_compact::{Choice, Decision, Demand, Load, Older, Pace, PaceOptions, Policy, PolicyOptions};
+use nadb_compact::{
+    Choice, Decision, Demand, Load, Older, Pace, PaceOptions, Policy, PolicyOptions, Verdict,
+};
 use nadb_core::{
     CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, Error, ErrorKind, NamespaceId,
     Result, SegmentId,
@@ -259,6 +261,11 @@ impl Shared {
                 Ok(None)
             }
         }
+    }
+
+    /// What the policy thinks of each segment while the store is at rest.
+    pub(crate) fn outlook(&self) -> Vec<Verdict> {
+        self.policy.verdicts(&self.facts(), &self.moment(Demand::AtRest))
     }
 
     fn compact_choice(&self, choice: &Choice) -> Result<CompactionReport> {
