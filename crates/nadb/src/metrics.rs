@@ -70,7 +70,7 @@ fn report_operation(times: &OpTimes, labels: &[Label]) {
 }
 
 /// What only rises while a store is open.
-fn counters(stats: &Stats) -> [(&'static str, u64); 11] {
+fn counters(stats: &Stats) -> [(&'static str, u64); 14] {
     [
         ("nadb_batches_total", stats.batches),
         ("nadb_scans_total", stats.scans),
@@ -90,7 +90,7 @@ fn counters(stats: &Stats) -> [(&'static str, u64); 11] {
 }
 
 /// What rises and falls.
-fn sizes(stats: &Stats) -> [(&'static str, u64); 18] {
+fn sizes(stats: &Stats) -> [(&'static str, u64); 19] {
     [
         ("nadb_keys", stats.keys),
         ("nadb_namespaces", stats.namespaces),

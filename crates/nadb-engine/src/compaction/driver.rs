@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nadb_compact::{
-    Choice, Decision, Demand, Load, Older, Pace, PaceOptions, Policy, PolicyOptions, Verdict,
+    Choice, Decision, Demand, Load, Older, Pace, PaceOptions, Policy, PolicyOptions, Verdict, WriterBrake,
 };
 use nadb_core::{
     CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, Error, ErrorKind, NamespaceId,
@@ -27,6 +27,11 @@ use crate::tallies::{Op, Tally};
 const REST_AFTER: Duration = Duration::from_secs(2);
 /// How often the thread looks while the store is written to.
 const LOOK: Duration = Duration::from_millis(250);
+/// Writers that are slowed sleep at least, and at most, so long at a time.
+const SLEEP_MIN_NS: u64 = 100_000;
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// How often, at most, the space is looked at while something is compacted.
+const LOOK_AT_SPACE: Duration = Duration::from_millis(50);
 /// How long it waits after a failure, which would most likely come again.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -38,11 +43,21 @@ pub(crate) struct Compactor {
     /// Whether something may have changed since the thread last looked; and whether it is to end.
     state: Mutex<State>,
     woken: Condvar,
+    /// For writers that sleep.
+    braked: Mutex<()>,
+    released: Condvar,
     /// Segments with live records that do not verify: rewriting them would lose what a repair may save.
     unreadable: Mutex<BTreeSet<SegmentId>>,
     pub(crate) totals: Mutex<CompactionReport>,
     /// The last failure, until a compaction succeeds.
     pub(crate) failure: Mutex<Option<Error>>,
+    /// Bytes of all files, and those of them that live records need, when that was last looked at.
+    file_bytes: AtomicU64,
+    kept_bytes: AtomicU64,
+    /// Writers are slowed: the files have nearly the most that they are to have.
+    is_braking: AtomicBool,
+    /// Nanoseconds that writers owe and have not waited for yet.
+    owed_ns: AtomicU64,
     /// Segments that have gone since the store was opened: markers are looked at again when others have.
     gone: AtomicU64,
 }
@@ -81,6 +96,12 @@ impl Compactor {
         self.unreadable.lock().contains(&id)
     }
 
+    /// Whether writers are slowed.
+    #[inline]
+    pub(crate) fn is_braking(&self) -> bool {
+        self.is_braking.load(Ordering::Relaxed)
+    }
+
     /// Sleeps; an error where the store is being closed.
     fn sleep(&self, time: Duration) -> Result<()> {
         let mut state = self.state.lock();
@@ -108,6 +129,8 @@ struct Paced<'a> {
     input_bytes: u64,
     done_before: u64,
     is_cancelled: bool,
+    /// When the space was last looked at.
+    looked: Duration,
 }
 
 impl Control for Paced<'_> {
@@ -124,6 +147,11 @@ impl Control for Paced<'_> {
         }
         let clock = &self.shared.options.clock;
         let Some(pace) = &mut self.pace else { return Ok(()) };
+        let now = clock.monotonic();
+        if now.saturating_sub(self.looked) >= LOOK_AT_SPACE {
+            self.looked = now;
+            self.shared.look_at_space();
+        }
         let mut nap = pace.spend(bytes, clock.monotonic(), &self.shared.load());
         while let Some(time) = nap {
             self.shared.compactor.sleep(time)?;
@@ -139,7 +167,16 @@ impl<'a> Paced<'a> {
         // Without threads of its own the store has no time to lose: the caller waits.
         let pace = shared.options.background.then(|| Pace::new(pace_options(&shared.options), now));
         let progress = CompactionProgress::default();
-        Paced { shared, pace, request, progress, input_bytes: 0, done_before: 0, is_cancelled: false }
+        Paced {
+            shared,
+            pace,
+            request,
+            progress,
+            input_bytes: 0,
+            done_before: 0,
+            is_cancelled: false,
+            looked: now,
+        }
     }
 
     fn begin(&mut self, inputs: &[Arc<Slot>]) {
@@ -184,7 +221,40 @@ impl Shared {
         let ops = [Op::Get, Op::Set, Op::Delete, Op::Merge, Op::Expire, Op::Batch, Op::ScanStep, Op::Query];
         let done = ops.iter().map(|op| self.times.tallies.get(Tally::Done(*op))).sum();
         let bytes = self.log.counters().written_bytes.load(Ordering::Relaxed);
-        Load { ops: done, bytes, file_bytes: 0, kept_bytes: 0 }
+        let (file_bytes, kept_bytes) = (&self.compactor.file_bytes, &self.compactor.kept_bytes);
+        let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Load { ops: done, bytes, file_bytes: load(file_bytes), kept_bytes: load(kept_bytes) }
+    }
+
+    /// Looks how far the files have grown.
+    fn look_at_space(&self) {
+        let (mut files, mut kept) = (0_u64, 0_u64);
+        for facts in self.facts() {
+            files = files.saturating_add(facts.file_bytes);
+            kept = kept.saturating_add(facts.kept_bytes());
+        }
+        self.compactor.file_bytes.store(files, Ordering::Relaxed);
+        self.compactor.kept_bytes.store(kept, Ordering::Relaxed);
+        self.compactor.is_braking.store(self.brake().force(files, kept) > 0.0, Ordering::Relaxed);
+    }
+
+    fn brake(&self) -> WriterBrake {
+        // Full segments that wait to be sealed slow nobody.
+        WriterBrake::new(self.policy.options().lag_max, 4 * self.options.memtable_size)
+    }
+
+    /// Slows a writer of so many bytes, which holds nothing, where files grow faster than space comes back.
+    #[cold]
+    pub(crate) fn slow_down(&self, bytes: u64) {
+        let load = self.load();
+        let delay = self.brake().delay(bytes, load.file_bytes, load.kept_bytes);
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let owed = self.compactor.owed_ns.fetch_add(delay, Ordering::Relaxed).saturating_add(delay);
+        // No thread can sleep for less.
+        if owed >= SLEEP_MIN_NS && self.compactor.owed_ns.fetch_sub(owed, Ordering::Relaxed) >= owed {
+            let mut state = self.compactor.braked.lock();
+            let _ = self.compactor.released.wait_for(&mut state, Duration::from_nanos(owed).min(SLEEP_MAX));
+        }
     }
 
     fn run_compactor(&self) {
@@ -209,6 +279,7 @@ impl Shared {
             if bytes != last_bytes {
                 (last_bytes, quiet_since) = (bytes, clock.monotonic());
             }
+            self.look_at_space();
             let is_at_rest = clock.monotonic().saturating_sub(quiet_since) >= REST_AFTER;
             let demand = if is_at_rest { Demand::AtRest } else { Demand::UnderLoad };
             let compacted = self.compact_next(demand);
