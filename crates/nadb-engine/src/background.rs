@@ -51,6 +51,7 @@ impl Shared {
         // Whether more has expired than was let go of at one go.
         let mut goes_on = false;
         loop {
+            let until_minute = self.tick_access();
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
@@ -58,7 +59,7 @@ impl Shared {
                 if !wake.must_stop && (has_failed || !is_due) {
                     let until_flush = (!self.is_quiet()).then_some(self.options.flush_interval);
                     let until_reaping = if goes_on { Some(Duration::ZERO) } else { self.until_reaping() };
-                    match until_flush.into_iter().chain(until_reaping).min() {
+                    match [until_flush, until_reaping, until_minute].into_iter().flatten().min() {
                         None => self.woken.wait(&mut wake),
                         Some(time) if time.is_zero() => {}
                         Some(time) => _ = self.woken.wait_for(&mut wake, time),
@@ -77,6 +78,7 @@ impl Shared {
             let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
             // What cannot be let go of now is due again at the next look.
             goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);
+            self.save_access_if_due();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
                 self.look_at_clock();

@@ -86,6 +86,8 @@ pub(crate) struct KeyChange {
     /// The tags of that, where the namespace counts tags.
     pub(crate) old_tags: Option<OldTags>,
     pub(crate) new: Option<NewRecord>,
+    /// Whether the key has been there from the old record to the new one.
+    pub(crate) lives_on: bool,
 }
 
 /// What a frame does.
@@ -226,6 +228,10 @@ impl Keyspace {
             let new = Some((at, Ordinal(frame.first.0 + new.row), new.is_live));
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
+            if let Some(old) = &change.old {
+                let heir = change.lives_on.then_some(at.offset);
+                frame.slot.take_access((&old.slot, old.at.offset), heir, remember);
+            }
         }
         if frame.changes.keys.iter().any(|change| change.namespace.tag_counts.is_on()) {
             count_tags(frame);

@@ -69,6 +69,11 @@ pub struct Options {
     /// Closing seals all segments where the next opening would have to replay at least so many records; 0 is always. Fewer stay
     /// where they are, and the next session goes on behind them, so that many short sessions do not make many segments.
     pub seal_rows: u64,
+    /// Whether the store keeps when keys were last read. It costs memory, some 11 to 22 bytes for each key that was read, and
+    /// each read a little time.
+    pub track_access: bool,
+    /// The shortest time between two writings of when keys were last read, and with that about what a crash takes of it.
+    pub access_flush_interval: Duration,
     /// Who is told how far opening has come.
     pub on_open: Option<OnOpen>,
     /// The shortest time between two looks for what has expired, to let go of it; while nothing has an expiry nobody looks.
@@ -98,6 +103,8 @@ impl Default for Options {
             background: true,
             checkpoint_rows: CHECKPOINT_ROWS,
             seal_rows: SEAL_ROWS,
+            track_access: false,
+            access_flush_interval: Duration::from_secs(600),
             on_open: None,
             reap_interval: Duration::from_secs(1),
             read_mode: ReadMode::default(),

@@ -205,6 +205,9 @@ impl<'a> Plan<'a> {
             Some(new) => new.is_live,
             None => existed,
         };
+        if let Some(change) = self.changes.keys.get_mut(change) {
+            change.lives_on &= existed && exists;
+        }
         self.done.push(Done { version, existed, exists, merged });
         Ok(())
     }
@@ -222,6 +225,7 @@ impl<'a> Plan<'a> {
             _ => None,
         };
         let old = found.map(|found| found.displaced);
+        let lives_on = old.is_some();
         let index = self.changes.keys.len();
         self.changes.keys.push(KeyChange {
             hash,
@@ -229,6 +233,7 @@ impl<'a> Plan<'a> {
             old,
             old_tags,
             new: None,
+            lives_on,
         });
         if self.is_batch {
             let touched = Touched { hash, namespace: namespace.id, key, change: index };

@@ -1,11 +1,11 @@
 //! A segment as the engine sees it: the file, its rows, and which of them are live.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_index::LiveSet;
+use nadb_index::{AccessTimes, LiveSet};
 use nadb_log::{Footer, FrameBody, Memtable, Placed, Row, Rows, Segment, SystemRow};
 use parking_lot::RwLock;
 
@@ -14,6 +14,10 @@ pub(crate) struct Slot {
     pub(crate) segment: Arc<Segment>,
     /// Which rows are live, by ordinal: an ordinal stays the same when the rows move from memtable to footer.
     pub(crate) live: LiveSet,
+    /// When its records were last read, by their offsets.
+    pub(crate) access: AccessTimes,
+    /// Set once that has what the segment's access file says.
+    pub(crate) access_loaded: OnceLock<()>,
     /// What the accounts of memory have of its rows.
     pub(crate) noted_bytes: AtomicUsize,
     /// No live row that was not looked at for its expiry expires before this, in Unix milliseconds. 0 while nothing is known.
@@ -47,6 +51,8 @@ impl Slot {
         Arc::new(Slot {
             segment: Arc::clone(segment),
             live,
+            access: AccessTimes::new(),
+            access_loaded: OnceLock::new(),
             noted_bytes: AtomicUsize::new(0),
             next_expiry: AtomicU64::new(0),
             rows: RwLock::new(rows),

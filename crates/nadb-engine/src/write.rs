@@ -263,7 +263,11 @@ impl Shared {
         key: &[u8],
     ) -> Result<Option<Found>> {
         let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
-        found.map(|(at, buf)| Ok(Found { displaced: self.keyspace.displaced(at)?, buf })).transpose()
+        let Some((at, buf)) = found else { return Ok(None) };
+        let displaced = self.keyspace.displaced(at)?;
+        // Publication takes it over, and looks into no file.
+        self.load_access(&displaced.slot);
+        Ok(Some(Found { displaced, buf }))
     }
 
     fn drop_nothing(&self) -> Result<bool> {
