@@ -148,6 +148,11 @@ impl Options {
                 "reap_interval must be above zero; to let go of what has expired at once call purge_expired",
             ));
         }
+        if self.access_flush_interval.is_zero() {
+            return Err(Error::limit(
+                "access_flush_interval must be above zero; what is known of reads is written at the end in any case",
+            ));
+        }
         if self.sync_interval.is_zero() || self.flush_interval.is_zero() {
             return Err(Error::limit(
                 "sync_interval and flush_interval must be above zero; for a sync at every write choose Durability::Synced",

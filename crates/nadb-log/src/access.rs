@@ -8,7 +8,7 @@
 use std::io;
 use std::path::Path;
 
-use nadb_core::{Error, Result, SegmentId, SegmentUid, guard};
+use nadb_core::{Error, Result, SegmentId, SegmentUid, Seq, guard};
 use nadb_vfs::{DirEntry, Fs, WriteError};
 
 use crate::FORMAT_VERSION;
@@ -20,7 +20,7 @@ use crate::names::{AccessFile, access_path, access_tmp_path, parse_access};
 use crate::segment::Segment;
 
 const MAGIC: [u8; 8] = *b"NADB-ACC";
-const HEADER: usize = 40;
+const HEADER: usize = 48;
 /// Bytes of an entry.
 const ENTRY: usize = 8;
 
@@ -33,8 +33,24 @@ pub struct LastAccess {
     pub minute: u32,
 }
 
+/// What tells the records of a segment from any others that ever stood at the same offsets of the same file: a segment whose frames
+/// a crash has taken, all of them, is used again, with higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) uid: SegmentUid,
+    /// The number of the first record.
+    pub(crate) first_seq: Seq,
+}
+
+impl Whose {
+    /// `None` for a segment without records.
+    fn of(segment: &Segment) -> Option<Whose> {
+        segment.seq_range().map(|(first_seq, _)| Whose { uid: segment.uid, first_seq })
+    }
+}
+
 /// The content of an access file; `times` rise by their offsets.
-pub(crate) fn encode_access(uid: SegmentUid, times: &[LastAccess]) -> Vec<u8> {
+pub(crate) fn encode_access(whose: Whose, times: &[LastAccess]) -> Vec<u8> {
     let mut out = vec![0; HEADER];
     for time in times {
         out.extend_from_slice(&time.offset.to_le_bytes());
@@ -46,7 +62,8 @@ pub(crate) fn encode_access(uid: SegmentUid, times: &[LastAccess]) -> Vec<u8> {
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     header.extend_from_slice(&count.to_le_bytes());
-    header.extend_from_slice(&uid.0);
+    header.extend_from_slice(&whose.uid.0);
+    header.extend_from_slice(&whose.first_seq.0.to_le_bytes());
     header.extend_from_slice(&body_crc.to_le_bytes());
     header.extend_from_slice(&crc32(&header).to_le_bytes());
     out.splice(..HEADER, header);
@@ -64,7 +81,7 @@ fn holds(stored: u32, bytes: &[u8]) -> bool {
 }
 
 impl Header {
-    fn decode(bytes: &[u8; HEADER], uid: SegmentUid) -> Option<Header> {
+    fn decode(bytes: &[u8; HEADER], whose: Whose) -> Option<Header> {
         let (fields, crc) = bytes.split_last_chunk::<4>()?;
         let mut reader = Reader::new(fields);
         if reader.array()? != MAGIC
@@ -74,7 +91,8 @@ impl Header {
             return None;
         }
         let count = reader.u32()?;
-        let is_own = reader.array()? == uid.0 || !guard::on("access.uid_checked");
+        let written_of = Whose { uid: SegmentUid(reader.array()?), first_seq: Seq(reader.u64()?) };
+        let is_own = written_of == whose || !guard::on("access.segment_checked");
         Some(Header { count, body_crc: reader.u32()? }).filter(|_| is_own)
     }
 }
@@ -93,12 +111,12 @@ fn decode_body(body: &[u8]) -> Option<Vec<LastAccess>> {
 }
 
 /// The times in the access file of a segment; `None` where there is none that is whole and its own.
-pub(crate) fn read_access(fs: &dyn Fs, path: &Path, uid: SegmentUid) -> Option<Vec<LastAccess>> {
+pub(crate) fn read_access(fs: &dyn Fs, path: &Path, whose: Whose) -> Option<Vec<LastAccess>> {
     let file = fs.open_read(path).ok()?;
     let len = file.len().ok()?;
     let mut header = [0; HEADER];
     file.read_exact_at(&mut header, 0).ok()?;
-    let header = Header::decode(&header, uid)?;
+    let header = Header::decode(&header, whose)?;
     // Nothing is allocated for what is not there.
     let body_len = u64::from(header.count) * ENTRY as u64;
     if len.checked_sub(HEADER as u64)? != body_len {
@@ -111,12 +129,12 @@ pub(crate) fn read_access(fs: &dyn Fs, path: &Path, uid: SegmentUid) -> Option<V
 
 /// Puts an access file in the place of the one before: at once, for whoever reads it.
 fn write_access(fs: &dyn Fs, dir: &Path, segment: &Segment, times: &[LastAccess]) -> Result<()> {
+    let Some(whose) = Whose::of(segment) else { return Ok(()) };
     let (path, tmp) = (access_path(dir, segment.id), access_tmp_path(dir, segment.id));
     remove_if_there(fs, &tmp).map_err(|e| Error::io("removing an unfinished access file", &tmp, e))?;
     let io = |e| Error::io("writing an access file", &tmp, e);
     let file = fs.create_new(&tmp).map_err(io)?;
-    let written =
-        file.write_all_at(&encode_access(segment.uid, times), 0).map_err(|e: WriteError| io(e.source));
+    let written = file.write_all_at(&encode_access(whose, times), 0).map_err(|e: WriteError| io(e.source));
     let named = written
         .and_then(|()| fs.rename(&tmp, &path).map_err(|e| Error::io("naming an access file", &path, e)));
     if named.is_err() {
@@ -158,7 +176,8 @@ impl<P: Send> Log<P> {
     /// What the access file of a segment says, by rising offsets; nothing where there is none that is whole and its own.
     #[must_use]
     pub fn read_access_times(&self, segment: &Segment) -> Vec<LastAccess> {
-        read_access(&*self.fs, &access_path(&self.dir, segment.id), segment.uid).unwrap_or_default()
+        let read = |whose| read_access(&*self.fs, &access_path(&self.dir, segment.id), whose);
+        Whose::of(segment).and_then(read).unwrap_or_default()
     }
 
     /// Replaces the access file of a segment by one with these times, whose offsets rise. It is not made durable.
@@ -175,7 +194,7 @@ mod tests {
     use super::*;
     use nadb_vfs::MemFs;
 
-    const UID: SegmentUid = SegmentUid([7; 16]);
+    const OWN: Whose = Whose { uid: SegmentUid([7; 16]), first_seq: Seq(42) };
     const TIMES: [LastAccess; 3] = [
         LastAccess { offset: 64, minute: 28_333_333 },
         LastAccess { offset: 99, minute: 0 },
@@ -183,46 +202,48 @@ mod tests {
     ];
 
     /// What is read of a file with these bytes.
-    fn read(bytes: &[u8], uid: SegmentUid) -> Option<Vec<LastAccess>> {
+    fn read(bytes: &[u8], whose: Whose) -> Option<Vec<LastAccess>> {
         let (fs, path) = (MemFs::default(), Path::new("/a"));
         fs.create_new(path).unwrap().write_all_at(bytes, 0).map_err(|e| e.source).unwrap();
-        read_access(&fs, path, uid)
+        read_access(&fs, path, whose)
     }
 
     #[test]
     fn times_come_back() {
         for count in 0..=TIMES.len() {
-            let bytes = encode_access(UID, &TIMES[..count]);
+            let bytes = encode_access(OWN, &TIMES[..count]);
             assert_eq!(bytes.len(), HEADER + count * ENTRY);
-            assert_eq!(read(&bytes, UID).unwrap(), TIMES[..count]);
+            assert_eq!(read(&bytes, OWN).unwrap(), TIMES[..count]);
         }
-        assert_eq!(read_access(&MemFs::default(), Path::new("/none"), UID), None);
+        assert_eq!(read_access(&MemFs::default(), Path::new("/none"), OWN), None);
     }
 
     #[test]
     fn every_cut_and_every_flipped_bit_of_an_access_file_is_noticed() {
-        let bytes = encode_access(UID, &TIMES);
+        let bytes = encode_access(OWN, &TIMES);
         for len in 0..bytes.len() {
-            assert_eq!(read(&bytes[..len], UID), None, "cut to {len}");
+            assert_eq!(read(&bytes[..len], OWN), None, "cut to {len}");
         }
-        assert_eq!(read(&[&bytes[..], &[0]].concat(), UID), None, "more than it says");
+        assert_eq!(read(&[&bytes[..], &[0]].concat(), OWN), None, "more than it says");
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read(&flipped, UID), None, "bit {bit}");
+            assert_eq!(read(&flipped, OWN), None, "bit {bit}");
         }
     }
 
     #[test]
     fn an_access_file_of_another_segment_is_passed_over() {
-        assert_eq!(read(&encode_access(SegmentUid([8; 16]), &TIMES), UID), None);
+        for other in [Whose { uid: SegmentUid([8; 16]), ..OWN }, Whose { first_seq: Seq(43), ..OWN }] {
+            assert_eq!(read(&encode_access(other, &TIMES), OWN), None);
+        }
     }
 
     #[test]
     fn offsets_that_do_not_rise_are_not_believed() {
         for times in [[TIMES[1], TIMES[0]], [TIMES[0], TIMES[0]]] {
-            assert_eq!(read(&encode_access(UID, &times), UID), None);
+            assert_eq!(read(&encode_access(OWN, &times), OWN), None);
         }
-        assert_eq!(read(&encode_access(UID, &[LastAccess { offset: 0, minute: 1 }]), UID), None);
+        assert_eq!(read(&encode_access(OWN, &[LastAccess { offset: 0, minute: 1 }]), OWN), None);
     }
 }

@@ -8,7 +8,7 @@ use nadb_core::{
 };
 use nadb_vfs::{Fs, MemFs};
 
-use crate::access::{LastAccess, encode_access, read_access};
+use crate::access::{LastAccess, Whose, encode_access, read_access};
 use crate::blob::{BlobReader, BlobWriter};
 use crate::checkpoint::{Coverage, CoveredSegment};
 use crate::footer::{Footer, FooterSource, encode_footer};
@@ -298,9 +298,10 @@ fn the_checkpoint_is_as_documented() {
 #[test]
 fn the_access_file_is_as_documented() {
     let minute = u32::try_from(NOW / 60_000).unwrap();
+    let whose = Whose { uid: uid(), first_seq: SEQ };
     let times = [LastAccess { offset: 113, minute }, LastAccess { offset: 198, minute: minute + 1 }];
-    let example = check("access-file", &encode_access(uid(), &times));
+    let example = check("access-file", &encode_access(whose, &times));
     let (fs, path) = (MemFs::default(), Path::new("/a"));
     fs.create_new(path).unwrap().write_all_at(&example, 0).map_err(|e| e.source).unwrap();
-    assert_eq!(read_access(&fs, path, uid()).unwrap(), times);
+    assert_eq!(read_access(&fs, path, whose).unwrap(), times);
 }
