@@ -11,13 +11,13 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nadb_core::Location;
+use nadb_core::{Location, Result};
 use nadb_log::LastAccess;
 use parking_lot::Mutex;
 
 use crate::engine::Shared;
 use crate::options::Options;
-use crate::read::Visible;
+use crate::read::{Stored, Visible};
 use crate::slot::{Slot, SlotTable};
 
 const MINUTE_MS: u64 = 60_000;
@@ -76,6 +76,19 @@ impl Slot {
 }
 
 impl Shared {
+    /// The record at a place that the index names, as [`Shared::read_in`] gives it. What is going to be noted of it is fetched
+    /// from memory meanwhile: otherwise that is one more thing to wait for.
+    #[inline]
+    pub(crate) fn read_to_note<'t>(&self, slots: &'t SlotTable, at: Location) -> Result<Stored<'t>> {
+        let slot = slots.get(at.segment).map(|slot| &**slot);
+        if self.options.track_access
+            && let Some(slot) = slot
+        {
+            slot.access.touch(at.offset);
+        }
+        self.read_of(slot, at)
+    }
+
     /// A record was read, in a table of slots that is held.
     #[inline]
     pub(crate) fn note_read(&self, reading: Reading, slots: &SlotTable, (at, _): &Visible<'_>) {

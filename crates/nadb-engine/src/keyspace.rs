@@ -229,7 +229,8 @@ impl Keyspace {
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
             if let Some(old) = &change.old {
-                let heir = change.lives_on.then_some(at.offset);
+                let lives_on = change.lives_on || !guard::on("access.ends_with_its_key");
+                let heir = lives_on.then_some(at.offset);
                 frame.slot.take_access((&old.slot, old.at.offset), heir, remember);
             }
         }

@@ -113,7 +113,7 @@ impl Shared {
         let hash = self.keyspace.hash(id, key);
         let found = match self.times.is_get_due() {
             true => self.find_timed(slots, id, hash, key)?,
-            false => self.keyspace.find(id, hash, key, |at| self.read_in(slots, at))?,
+            false => self.keyspace.find(id, hash, key, |at| self.read_to_note(slots, at))?,
         };
         Ok(self.counted(unexpired(found, || self.now_ms())?))
     }

@@ -266,7 +266,9 @@ impl Shared {
         let Some((at, buf)) = found else { return Ok(None) };
         let displaced = self.keyspace.displaced(at)?;
         // Publication takes it over, and looks into no file.
-        self.load_access(&displaced.slot);
+        if guard::on("access.loaded_before_it_is_taken_over") {
+            self.load_access(&displaced.slot);
+        }
         Ok(Some(Found { displaced, buf }))
     }
 

@@ -207,6 +207,16 @@ fn a_write_takes_over_what_the_file_says_before_anybody_has_asked() {
 }
 
 #[test]
+fn what_was_deleted_and_written_again_was_never_read() {
+    let place = Place::new();
+    let engine = place.open();
+    set(&engine, "k");
+    get(&engine, "k");
+    engine.write(&[act("k", Action::Delete), put("k", b"v".to_vec())], None).unwrap();
+    assert_eq!(accessed(&engine, "k"), None);
+}
+
+#[test]
 fn a_session_that_does_not_keep_times_leaves_them_alone() {
     let place = Place::new();
     let engine = place.open();
