@@ -124,11 +124,14 @@ impl Shared {
     /// Reads what the file of a slot's segment says, unless that was done or nobody asks for it. What was noted meanwhile is later.
     pub(crate) fn load_access(&self, slot: &Slot) {
         if self.options.track_access {
-            slot.access_loaded.get_or_init(|| {
-                for LastAccess { offset, minute } in self.log.read_access_times(&slot.segment) {
-                    slot.access.note_older(offset, minute.min(MINUTE_MAX));
-                }
-            });
+            slot.access_loaded.get_or_init(|| self.read_access(slot));
+        }
+    }
+
+    #[cold]
+    fn read_access(&self, slot: &Slot) {
+        for LastAccess { offset, minute } in self.log.read_access_times(&slot.segment) {
+            slot.access.note_older(offset, minute.min(MINUTE_MAX));
         }
     }
 
