@@ -163,8 +163,10 @@ pub trait Backend: Send + Sync + 'static {
     /// record; what it shows of concurrent writes is [`Capabilities::scans`].
     ///
     /// # Errors
-    /// As [`scan`](Backend::scan); `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses.
+    /// As [`scan`](Backend::scan); `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses; `Unsupported` for one by
+    /// last access without [`Feature::LastAccess`].
     fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        self.capabilities().check_filter(&request.filter)?;
         query::by_scan(request, |keys| self.scan(namespace, keys))
     }
 
@@ -173,6 +175,7 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As [`query`](Backend::query).
     fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        self.capabilities().check_filter(filter)?;
         query::count_by_scan(filter, |keys| self.scan(namespace, keys))
     }
 
@@ -185,7 +188,8 @@ pub trait Backend: Send + Sync + 'static {
         query::tags_by_scan(prefix, self.scan(namespace, ScanRequest::all())?)
     }
 
-    /// Says that a key was read now, where the backend keeps that, and whether the key is there. The default only looks.
+    /// Says that a key was read now, where the backend keeps that ([`Feature::LastAccess`]), and whether the key is there. The
+    /// default only looks.
     ///
     /// # Errors
     /// As [`get`](Backend::get).

@@ -195,6 +195,8 @@ pub struct Stats {
     pub versions_bytes: u64,
     /// RAM of the counts of tags, of the namespaces that were asked for them, in bytes; an estimate.
     pub tag_counts_bytes: u64,
+    /// RAM of when records were last read, in bytes; zero where nobody keeps that.
+    pub access_bytes: u64,
     /// Counts and times by operation, since the store was opened.
     pub ops: OpStats,
     /// Write batches (single writes included) that were done since the store was opened.
@@ -294,8 +296,11 @@ impl Stats {
     /// ```
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let follows_keys =
-            self.index_bytes + self.live_set_bytes + self.footer_memory_bytes + self.tag_counts_bytes;
+        let follows_keys = self.index_bytes
+            + self.live_set_bytes
+            + self.footer_memory_bytes
+            + self.tag_counts_bytes
+            + self.access_bytes;
         self.limited_bytes() + follows_keys + self.versions_bytes + self.fixed_bytes
     }
 }

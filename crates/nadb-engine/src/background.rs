@@ -54,6 +54,7 @@ impl Shared {
         // Whether more has expired than was let go of at one go.
         let mut goes_on = false;
         loop {
+            let until_minute = self.tick_access();
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
@@ -62,8 +63,8 @@ impl Shared {
                     let until_flush = (!self.is_quiet()).then_some(self.options.flush_interval);
                     let until_reaping = if goes_on { Some(Duration::ZERO) } else { self.until_reaping() };
                     let until_removal = (self.log.retired().1 > 0).then_some(REMOVE_AGAIN);
-                    let times = until_flush.into_iter().chain(until_reaping).chain(until_removal);
-                    match times.min() {
+                    let times = [until_flush, until_reaping, until_minute, until_removal];
+                    match times.into_iter().flatten().min() {
                         None => self.woken.wait(&mut wake),
                         Some(time) if time.is_zero() => {}
                         Some(time) => _ = self.woken.wait_for(&mut wake, time),
@@ -85,6 +86,7 @@ impl Shared {
             // What has been replaced, and was still in use.
             let _ = self.log.remove_retired(false);
             self.compactor.note();
+            self.save_access_if_due();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
                 self.look_at_clock();

@@ -15,6 +15,7 @@ use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
+use crate::access::{AccessClock, Reading};
 use crate::background;
 use crate::blobs::Blobs;
 use crate::compaction::{self, Compactor};
@@ -95,6 +96,7 @@ pub(crate) struct Shared {
     pub(crate) trust: Trust,
     pub(crate) compactor: Compactor,
     pub(crate) policy: Policy,
+    pub(crate) access_clock: AccessClock,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -108,6 +110,10 @@ pub(crate) struct Shared {
 }
 
 impl Engine {
+    pub(crate) fn tracks_access(&self) -> bool {
+        self.handle.shared.options.track_access
+    }
+
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
@@ -162,6 +168,7 @@ impl Engine {
         recovery.last_seq = recovered.last_seq.0;
         recovery.from_checkpoint = recovered.from_checkpoint;
         recovery.warnings.clone_from(&recovered.warnings);
+        let access_clock = AccessClock::new(&options);
         let (background, slow_above) = (options.background, options.slow_above);
         let shared = Arc::new(Shared {
             log,
@@ -177,6 +184,7 @@ impl Engine {
             trust: Trust::default(),
             compactor: Compactor::default(),
             policy,
+            access_clock,
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -214,7 +222,7 @@ impl Engine {
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
         let shared = &self.handle.shared;
-        shared.get(|slots| shared.find_visible(slots, namespace, key))
+        shared.get(Reading::Counts, |slots| shared.find_visible(slots, namespace, key))
     }
 
     /// Shows `read` the value of a key where it stands, and says whether there was one; while `read` runs, no segment and no
@@ -224,7 +232,7 @@ impl Engine {
     /// As [`Engine::get`]; `read` is not called then.
     pub fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
         let shared = &self.handle.shared;
-        shared.show(|slots| shared.find_visible(slots, namespace, key), read)
+        shared.show(Reading::Counts, |slots| shared.find_visible(slots, namespace, key), read)
     }
 
     /// Value and metadata of a key; `None` when it is absent or expired.
@@ -233,7 +241,7 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         let shared = &self.handle.shared;
-        shared.get_entry(|slots| shared.find_visible(slots, namespace, key))
+        shared.get_entry(Reading::Counts, |slots| shared.find_visible(slots, namespace, key))
     }
 
     /// The metadata of a key; `None` when it is absent or expired.
@@ -256,12 +264,23 @@ impl Engine {
         Ok(shared.find_visible(&slots, namespace, key)?.is_some())
     }
 
+    /// Says that a key was read now, where the store keeps that, and whether it is there.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        let shared = &self.handle.shared;
+        let slots = shared.keyspace.slot_table();
+        let found = shared.find_visible(&slots, namespace, key)?;
+        Ok(found.inspect(|found| shared.note_read(Reading::Counts, &slots, found)).is_some())
+    }
+
     /// The values of several keys, all as of one moment, in the order of `keys`.
     ///
     /// # Errors
     /// As [`Engine::get`].
     pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        self.snapshot()?.get_many(namespace, keys)
+        self.snapshot()?.get_many_as(Reading::Counts, namespace, keys)
     }
 
     /// The store as of now, for as long as it is held: what is written afterwards does not show.
@@ -285,7 +304,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::get`]; `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses, `Unsupported` for one by last
-    /// access.
+    /// access without [`Options::track_access`].
     pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
         let begin = || Ok(Box::new(self.snapshot()?.query(namespace, request)?) as Box<dyn Matches>);
         self.handle.shared.timed_query(begin)
@@ -327,7 +346,10 @@ impl Engine {
     pub fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<impl ValueReader + use<>>> {
         let shared = &self.handle.shared;
         let slots = shared.keyspace.slot_table();
-        shared.find_visible(&slots, namespace, key)?.map(|found| Reader::open(shared, &found)).transpose()
+        let Some(found) = shared.find_visible(&slots, namespace, key)? else { return Ok(None) };
+        let reader = Reader::open(shared, &found)?;
+        shared.note_read(Reading::Counts, &slots, &found);
+        Ok(Some(reader))
     }
 
     /// All namespaces in order of their names.
@@ -450,7 +472,7 @@ impl Engine {
     }
 
     /// Does once what the background thread does: hands buffered frames to the operating system, lets go of what has expired, syncs,
-    /// prepares a segment, seals those that are full, and writes an end mark when nothing was written since the last time.
+    /// prepares a segment, seals those that are full, writes when records were last read, and an end mark when nothing was written since the last time.
     ///
     /// # Errors
     /// As [`Engine::flush`].
@@ -463,6 +485,8 @@ impl Engine {
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
         shared.log.remove_retired(false)?;
+        shared.tick_access();
+        shared.save_access();
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
     }
 }
@@ -491,6 +515,7 @@ impl Handle {
         let begun = shared.options.clock.monotonic();
         shared.seal_before_close();
         shared.look_at_clock();
+        shared.save_access();
         let closed = shared.log.close_and(|closed| shared.save_checkpoint(closed));
         let took = shared.options.clock.monotonic().saturating_sub(begun);
         trace::closed(closed.as_ref().map(|_| ()), took);
@@ -573,6 +598,7 @@ impl Shared {
         for slot in slots.iter() {
             let rows = slot.rows();
             stats.live_set_bytes += slot.live.memory_bytes();
+            stats.access_bytes += slot.access.memory_bytes();
             let bytes = rows.memory_bytes() as u64;
             match slot.segment.extent().filter(|_| slot.segment.is_sealed()) {
                 None => stats.memtable_bytes += bytes,

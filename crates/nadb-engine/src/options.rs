@@ -77,6 +77,11 @@ pub struct Options {
     /// The most that compactions write, in bytes a second, whatever else is going on; `None` for no bound. Beside busy users they
     /// take a small share of the time anyway.
     pub compaction_bytes_per_s: Option<u64>,
+    /// Whether the store keeps when keys were last read. It costs memory, some 11 to 22 bytes for each key that was read, and
+    /// each read a little time.
+    pub track_access: bool,
+    /// The shortest time between two writings of when keys were last read, and with that about what a crash takes of it.
+    pub access_flush_interval: Duration,
     /// Who is told how far opening has come.
     pub on_open: Option<OnOpen>,
     /// The shortest time between two looks for what has expired, to let go of it; while nothing has an expiry nobody looks.
@@ -109,6 +114,8 @@ impl Default for Options {
             auto_compact: true,
             dead_share: 0.2,
             compaction_bytes_per_s: None,
+            track_access: false,
+            access_flush_interval: Duration::from_secs(600),
             on_open: None,
             reap_interval: Duration::from_secs(1),
             read_mode: ReadMode::default(),
@@ -150,6 +157,11 @@ impl Options {
         if self.reap_interval.is_zero() {
             return Err(Error::limit(
                 "reap_interval must be above zero; to let go of what has expired at once call purge_expired",
+            ));
+        }
+        if self.access_flush_interval.is_zero() {
+            return Err(Error::limit(
+                "access_flush_interval must be above zero; what is known of reads is written at the end in any case",
             ));
         }
         if self.sync_interval.is_zero() || self.flush_interval.is_zero() {

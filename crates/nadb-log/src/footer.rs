@@ -1,7 +1,7 @@
 //! The footer of a sealed segment: what can be derived from the records, so that opening and scanning touch none.
 //!
 //! Key records are rows, in two orders: by ordinal in packed columns, by rank in a front-coded key column. Records about the
-//! store itself are listed beside them; access times are in neither. docs/format.md has the byte tables.
+//! store itself are listed beside them. docs/format.md has the byte tables.
 //!
 //! Promises: no byte is used before the checksum of its block held; opening reads the trailer, the directory and the table
 //! of namespaces and nothing else; nothing in the bytes is believed, also where checksums hold, and none of it can panic,

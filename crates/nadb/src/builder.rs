@@ -175,6 +175,40 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether the store keeps when keys were last read, to find what nobody needs any more; default false.
+    ///
+    /// [`Metadata::accessed_ms`](crate::Metadata::accessed_ms) says what counts as a read and how exact it is: to the minute. What is
+    /// kept is in memory, 11 to 22 bytes for each key that was read ([`Stats::access_bytes`](crate::Stats::access_bytes)); no read
+    /// writes anything. Every [`access_flush_interval`](StoreBuilder::access_flush_interval) and at the end it is written to a small
+    /// file beside each segment where something has changed. A session without this option knows nothing of it, and leaves
+    /// it as it is, but for what it overwrites and deletes.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).track_access(true).open()?;
+    /// let pages = store.namespace("pages")?;
+    /// pages.set("home", "…")?;
+    /// assert_eq!(pages.metadata("home")?.unwrap().accessed(), None);
+    /// pages.get("home")?;
+    /// assert!(pages.metadata("home")?.unwrap().accessed().is_some());
+    /// assert_eq!(pages.query().matching("accessed<now-30d")?.count()?, 0);
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn track_access(mut self, track: bool) -> StoreBuilder {
+        self.options.track_access = track;
+        self
+    }
+
+    /// The shortest time between two writings of when keys were last read, and with that about what a crash takes of it; above zero,
+    /// default 10 minutes. It means nothing without [`track_access`](StoreBuilder::track_access).
+    pub fn access_flush_interval(mut self, interval: Duration) -> StoreBuilder {
+        self.options.access_flush_interval = interval;
+        self
+    }
+
     /// Whether a missing store is created; default true. With false, opening a directory that holds no store is an error.
     ///
     /// ```

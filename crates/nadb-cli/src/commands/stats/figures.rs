@@ -68,6 +68,7 @@ impl Figures {
             .with("live_set_bytes", stats.live_set_bytes)
             .with("versions_bytes", stats.versions_bytes)
             .with("tag_counts_bytes", stats.tag_counts_bytes)
+            .with("access_bytes", stats.access_bytes)
             .with("footer_memory_bytes", stats.footer_memory_bytes)
             .with("fixed_bytes", stats.fixed_bytes)
             .with("memtable_bytes", stats.memtable_bytes)
