@@ -110,7 +110,7 @@ impl Shared {
         self.log.write_out_all()?;
         self.log.prepare_spare_if_due()?;
         // What is not to be removed now is tried again the next time.
-        let _ = self.log.remove_retired(false);
+        let _ = self.remove_retired();
         self.log.keep_ballast()
     }
 }

@@ -454,6 +454,11 @@ impl Keyspace {
         self.slots.update(|table| table.replaced(old, new));
     }
 
+    /// Lets go of tables of slots that nobody looks into any more.
+    pub(crate) fn let_go_of_tables(&self) {
+        Published::<SlotTable>::let_go();
+    }
+
     /// Nothing names the slots any more that were replaced.
     pub(crate) fn forget_replaced(&self) {
         self.slots.update(SlotTable::without_leaving);

@@ -296,7 +296,7 @@ impl Shared {
             if failed && self.compactor.sleep(RETRY).is_err() {
                 return;
             }
-            let _ = self.log.remove_retired(false);
+            let _ = self.remove_retired();
         }
     }
 
