@@ -6,7 +6,12 @@
 //! open loop, at half the rate that it reaches when it does not wait, first calmly and then from the beginning of a full compaction to
 //! its end; medians of five runs. Beside them stands what the same loop sees when it does nothing: where that is not far below, the machine was
 //! measured. NADB_BENCH_DIR names the disk; with NADB_BENCH_SVG, a folder, it draws how the space went.
-#![allow(clippy::print_stdout, missing_docs, reason = "a benchmark's program says what it measured")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark's program says what it measured, and draws it for its user"
+)]
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -11,6 +11,7 @@
 mod copy;
 mod driver;
 mod facts;
+mod request;
 mod settle;
 
 use std::collections::BTreeSet;

@@ -65,9 +65,7 @@ impl Shared {
     /// The record at a place that the index names, verified; in memory of its own, or keeping its mapping.
     pub(crate) fn read(&self, slots: &SlotTable, at: Location) -> Result<RecordBuf> {
         match slots.get(at.segment) {
-            Some(slot) => {
-                slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok)
-            }
+            Some(slot) => slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok),
             None => self.log.read(at),
         }
     }
