@@ -113,10 +113,9 @@ fn note(newest: &mut Newest, record: &RecordRef<'_>) {
     if newest.is_empty() || !matches!(record.kind, Value | Tombstone | BlobReference) {
         return;
     }
-    if let Some(slot) = newest.get_mut(&(record.namespace, record.key.to_vec())) {
-        if slot.is_none_or(|(seq, _)| seq <= record.seq) {
-            *slot = Some((record.seq, record.kind != Tombstone));
-        }
+    let slot = newest.get_mut(&(record.namespace, record.key.to_vec()));
+    if let Some(slot) = slot.filter(|slot| slot.is_none_or(|(seq, _)| seq <= record.seq)) {
+        *slot = Some((record.seq, record.kind != Tombstone));
     }
 }
 
