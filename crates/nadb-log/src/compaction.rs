@@ -211,6 +211,12 @@ impl<P: Send> Log<P> {
         result
     }
 
+    /// Bytes that the store's files can still take, as far as that is known.
+    #[must_use]
+    pub fn available(&self) -> Option<u64> {
+        self.fs.available(&self.dir)
+    }
+
     /// Runs `f` while nothing is published.
     pub fn while_unpublished<T>(&self, f: impl FnOnce() -> T) -> T {
         let _publish = self.publish.lock();
