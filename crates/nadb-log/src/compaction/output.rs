@@ -114,12 +114,7 @@ pub struct Compacted {
 
 impl Output {
     /// Fills a file that has its header and nothing else.
-    pub(crate) fn new(
-        fs: Option<Arc<dyn Fs>>,
-        segment: Segment,
-        mode: ReadMode,
-        time_ms: u64,
-    ) -> Output {
+    pub(crate) fn new(fs: Option<Arc<dyn Fs>>, segment: Segment, mode: ReadMode, time_ms: u64) -> Output {
         Output {
             fs,
             uid: segment.uid,
@@ -285,12 +280,8 @@ impl Output {
             return Err(Error::invalid("the output is finished"));
         };
         // From here on the file is the new owner's to remove.
-        let mut compacted = Compacted {
-            fs: self.fs.clone(),
-            segment: Arc::new(segment),
-            rows: Rows::none(),
-            is_kept: false,
-        };
+        let mut compacted =
+            Compacted { fs: self.fs.clone(), segment: Arc::new(segment), rows: Rows::none(), is_kept: false };
         let segment = &compacted.segment;
         segment.set_extent(extent);
         let mapped = segment.map_sealed(extent, self.mode);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use nadb_core::{ErrorKind, Ordinal, Result, Seq};
+use nadb_core::{ErrorKind, Ordinal, Result, Seq, guard};
 
 use super::copies::Reader;
 use super::origins::{Member, Verdict, judge};
@@ -30,11 +30,12 @@ impl Sources {
         for ((mut source, verdict), member) in sources.into_iter().zip(verdicts).zip(members) {
             let path = source.segment.path().to_path_buf();
             let why = match verdict {
-                Verdict::Replaced => "a compaction has replaced it",
+                Verdict::Replaced if guard::on("repair.origins_decide") => "a compaction has replaced it",
                 Verdict::Unfinished => "it is of a compaction that did not end",
-                Verdict::Used | Verdict::Partial => {
+                Verdict::Replaced | Verdict::Used | Verdict::Partial => {
                     // Of one without an origin nobody knows what it has replaced.
-                    source.is_partial = source.is_compacted && (verdict == Verdict::Partial || member.origin.is_none());
+                    source.is_partial =
+                        source.is_compacted && (verdict == Verdict::Partial || member.origin.is_none());
                     self.segments.push(source);
                     continue;
                 }
@@ -102,7 +103,8 @@ fn identify(source: &mut Source) -> Result<Option<Origin>> {
         None => None,
     };
     let is_known = origin.is_some() || segment.is_compacted();
-    if !is_known && (source.len <= u64::from(SEGMENT_HEADER) || read_opening(segment, source.len)?.is_some()) {
+    if !is_known && (source.len <= u64::from(SEGMENT_HEADER) || read_opening(segment, source.len)?.is_some())
+    {
         return Ok(None);
     }
     let mut reader = Reader::new(segment, source.len);

@@ -63,7 +63,9 @@ impl BadFooter {
 /// `Version` for a footer that needs another build, and `Io`.
 pub(super) fn damage(source: &Source) -> Result<Option<DamagedRange>> {
     // Without one, what stands there is not known to be a footer.
-    let Some(extent) = source.segment.extent().filter(|_| source.footer_at.is_some()) else { return Ok(None) };
+    let Some(extent) = source.segment.extent().filter(|_| source.footer_at.is_some()) else {
+        return Ok(None);
+    };
     match read_footer(&source.segment, extent).and_then(|footer| Arc::new(footer).check_all()) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::Corruption => {

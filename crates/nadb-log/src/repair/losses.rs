@@ -39,7 +39,9 @@ pub(super) fn examine_all(
         let footer = if is_copies { footer_of(scanned, report)? } else { None };
         for region in &scanned.regions {
             let bytes = u64::from(region.end - region.start);
-            let is_last = !is_copies && u64::from(region.end) == len && last_with_frames.is_none_or(|last| last <= index);
+            let is_last = !is_copies
+                && u64::from(region.end) == len
+                && last_with_frames.is_none_or(|last| last <= index);
             if is_last && region.low >= durable_upto {
                 // Never promised, and not whole: what opening would cut off, too.
                 report.torn_bytes += bytes;
@@ -69,7 +71,11 @@ pub(super) fn examine_all(
         }
         if let Some(footer) = footer {
             let pieces = scanned.pieces.iter().filter(|piece| piece.is_record);
-            scanned.lost.extend(told(&footer, &scanned.regions, &pieces.map(|piece| piece.offset).collect())?);
+            scanned.lost.extend(told(
+                &footer,
+                &scanned.regions,
+                &pieces.map(|piece| piece.offset).collect(),
+            )?);
         }
         scanned.pieces.sort_by_key(|piece| piece.offset);
         all.extend(scanned.lost.iter().map(|lost| (index, lost.clone())));

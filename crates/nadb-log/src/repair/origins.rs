@@ -104,7 +104,8 @@ impl Outputs<'_> {
 
     /// Only what was installed can have been replaced.
     fn were_installed(&self, replaced: &Replaced) -> bool {
-        let mut indices = self.all.iter().flat_map(|(_, origin)| [Some(origin.index), origin.index.checked_add(1)]);
+        let mut indices =
+            self.all.iter().flat_map(|(_, origin)| [Some(origin.index), origin.index.checked_add(1)]);
         let count = self.count();
         indices.any(|index| index.is_some_and(|index| index < count && self.is_replaced(index, replaced)))
     }
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_whole_compaction_replaces_its_inputs() {
-        let all = [original(1), original(2), original(3), output(4, (0, 2), &[1, 2]), output(5, (1, 2), &[1, 2])];
+        let all =
+            [original(1), original(2), original(3), output(4, (0, 2), &[1, 2]), output(5, (1, 2), &[1, 2])];
         assert_eq!(judge(&all), [Replaced, Replaced, Used, Used, Used]);
         assert_eq!(judge(&all[2..]), [Used; 3]);
         // A file of the same number, and of other bytes, is none of them.
@@ -163,7 +165,10 @@ mod tests {
         assert_eq!(judge(&[original(1), early.clone(), late.clone()]), [Replaced, Used, Used]);
         // A file of it that came back is known, too.
         let back = output(5, (1, 2), &[1, 2]);
-        assert_eq!(judge(&[original(1), early.clone(), back.clone(), late.clone()]), [Replaced, Used, Replaced, Used]);
+        assert_eq!(
+            judge(&[original(1), early.clone(), back.clone(), late.clone()]),
+            [Replaced, Used, Replaced, Used]
+        );
         // Number 4 is nowhere: what is left of its inputs counts.
         assert_eq!(judge(&[original(1), back.clone(), late]), [Used, Replaced, Used]);
         let late = output(7, (0, 1), &[4, 5]);

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq};
+use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq, guard};
 
 use super::aside::Aside;
 use super::blobs::{Blobs, unused};
@@ -75,7 +75,8 @@ impl Repair<'_> {
         output.segment_size = self.options.segment_size;
         output.next_id = sources.next_segment;
         output.made_up = settled.made_up.clone();
-        output.seals = scan.segments.iter().any(|scanned| scanned.copies.is_some());
+        let has_copies = scan.segments.iter().any(|scanned| scanned.copies.is_some());
+        output.seals = has_copies && guard::on("repair.seals_beside_copies");
         let kept: Vec<_> = scan.segments.iter().filter(|scanned| scanned.stays(&settled)).collect();
         let kept: Vec<_> = kept.into_iter().map(|scanned| Arc::clone(&scanned.source.segment)).collect();
         let stays = |path: &PathBuf| kept.iter().any(|segment| segment.path() == path);

@@ -75,7 +75,8 @@ pub(super) fn salvage(
 impl Scanned {
     /// Whether it is a compacted segment that stays as it is.
     pub(super) fn stays(&self, settled: &Settled) -> bool {
-        let is_untouched = |copies: &Copies| copies.is_whole && copies.namespaces.is_disjoint(&settled.skipped);
+        let is_untouched =
+            |copies: &Copies| copies.is_whole && copies.namespaces.is_disjoint(&settled.skipped);
         self.copies.as_ref().is_some_and(is_untouched)
     }
 }
@@ -91,10 +92,7 @@ pub(super) fn for_each_record(scanned: &Scanned, show: &mut OnRecord<'_>) -> Res
     })
 }
 
-fn for_each_together(
-    scanned: &Scanned,
-    show: &mut dyn FnMut(&Together<'_>) -> Result<()>,
-) -> Result<()> {
+fn for_each_together(scanned: &Scanned, show: &mut dyn FnMut(&Together<'_>) -> Result<()>) -> Result<()> {
     let segment = &*scanned.source.segment;
     let mut window = Window::new(&*segment.file, scanned.source.len);
     for piece in &scanned.pieces {

@@ -225,7 +225,8 @@ impl Sources {
         if self.found == ManifestFound::Outdated && self.has_compacted() {
             for named in std::mem::take(&mut self.missing) {
                 let path = segment_path(dir, named.id);
-                self.notes.push(format!("{} is not there; a compaction may have replaced it", path.display()));
+                self.notes
+                    .push(format!("{} is not there; a compaction may have replaced it", path.display()));
             }
         }
         for named in self.missing.clone() {
@@ -278,7 +279,8 @@ impl Sources {
         }
         self.originals.push(candidate.path.clone());
         let is_in_place = candidate.damage.is_none() && candidate.id == named.id;
-        let (file_len, is_compacted) = (candidate.len, named.sealed.is_some_and(|extent| extent.is_compacted));
+        let (file_len, is_compacted) =
+            (candidate.len, named.sealed.is_some_and(|extent| extent.is_compacted));
         let len = candidate.len.min(u64::from(u32::MAX));
         let (segment, footer_at) = match named.sealed {
             Some(extent) => {
