@@ -186,6 +186,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "Repair calls a footer whole that gives rows other tags than their records have.",
     },
     Mutant {
+        guard: "repair.origins_decide",
+        package: "nadb-log",
+        test: "a_lost_manifest_of_a_compacted_store_is_made_anew",
+        without: "Without a manifest, what a compaction had replaced is a part of the store again.",
+    },
+    Mutant {
+        guard: "repair.seals_beside_copies",
+        package: "nadb-engine",
+        test: "what_a_compacted_tombstone_hides_stays_hidden_when_it_is_written_anew",
+        without: "Salvaged records go on behind compacted segments, with numbers below those of these.",
+    },
+    Mutant {
         guard: "blob.sync_before_name",
         package: "nadb-log",
         test: "the_content_of_a_finished_blob_survives_a_power_cut",
