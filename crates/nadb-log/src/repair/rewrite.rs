@@ -26,6 +26,22 @@ use crate::recovery;
 use crate::replay::ScanCounts;
 use crate::segment::Segment;
 
+/// Decides what becomes of namespaces, and notes it.
+fn settle(scan: &mut Scan, report: &mut RepairReport) -> Result<Settled> {
+    let used = used(scan)?;
+    let mut settled = std::mem::take(&mut scan.names).settle(&used);
+    report.found_namespaces = settled.found();
+    report.notes.append(&mut settled.notes);
+    let stale = (scan.stale_segments, scan.stale_frames);
+    if stale != (0, 0) {
+        let (segments, frames) = stale;
+        report.notes.push(format!(
+            "{segments} segments and {frames} frames were left out that an earlier opening had cut off"
+        ));
+    }
+    Ok(settled)
+}
+
 impl Repair<'_> {
     /// Writes what can be salvaged into new segments and puts them in the place of the old ones.
     pub(super) fn rewrite(
@@ -53,30 +69,13 @@ impl Repair<'_> {
         let unknown = sources.missing.iter().filter(is_copies);
         report.unknown_losses.extend(unknown.map(|named| segment_path(self.dir, named.id)));
         let jump_base = self.jump_base(&sources, highest)?;
-        let used = used(&scan)?;
-        let mut settled = std::mem::take(&mut scan.names).settle(&used);
-        report.found_namespaces = settled.found();
-        report.notes.append(&mut settled.notes);
-        let stale = (scan.stale_segments, scan.stale_frames);
-        if stale != (0, 0) {
-            let (segments, frames) = stale;
-            report.notes.push(format!(
-                "{segments} segments and {frames} frames were left out that an earlier opening had cut off"
-            ));
-        }
+        let settled = settle(&mut scan, report)?;
         if self.options.dry_run {
             return self.write_segments((&scan, blobs, &lost), &settled, None, report);
         }
         let mut aside = Aside::create(self.fs, self.dir, self.entries)?;
         report.aside = Some(aside.path.clone());
-        let (store, entropy) = (sources.manifest.store, &*self.options.entropy);
-        let mut output = Output::new(self.fs, self.dir.to_path_buf(), store, entropy);
-        output.now_ms = self.options.clock.now_ms();
-        output.segment_size = self.options.segment_size;
-        output.next_id = sources.next_segment;
-        output.made_up = settled.made_up.clone();
-        let has_copies = scan.segments.iter().any(|scanned| scanned.copies.is_some());
-        output.seals = has_copies && guard::on("repair.seals_beside_copies");
+        let mut output = self.new_output(&sources, &scan, &settled);
         let kept: Vec<_> = scan.segments.iter().filter(|scanned| scanned.stays(&settled)).collect();
         let kept: Vec<_> = kept.into_iter().map(|scanned| Arc::clone(&scanned.source.segment)).collect();
         let stays = |path: &PathBuf| kept.iter().any(|segment| segment.path() == path);
@@ -105,6 +104,18 @@ impl Repair<'_> {
                 Err(error)
             }
         }
+    }
+
+    fn new_output(&self, sources: &Sources, scan: &Scan, settled: &Settled) -> Output<'_> {
+        let (store, entropy) = (sources.manifest.store, &*self.options.entropy);
+        let mut output = Output::new(self.fs, self.dir.to_path_buf(), store, entropy);
+        output.now_ms = self.options.clock.now_ms();
+        output.segment_size = self.options.segment_size;
+        output.next_id = sources.next_segment;
+        output.made_up = settled.made_up.clone();
+        let has_copies = scan.segments.iter().any(|scanned| scanned.copies.is_some());
+        output.seals = has_copies && guard::on("repair.seals_beside_copies");
+        output
     }
 
     fn copy_originals(&self, sources: &Sources, aside: &mut Aside<'_>) -> Result<()> {
