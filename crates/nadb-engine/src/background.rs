@@ -101,6 +101,8 @@ impl Shared {
     pub(crate) fn maintain_files(&self) -> Result<()> {
         self.log.write_out_all()?;
         self.log.prepare_spare_if_due()?;
+        // What is not to be removed now is tried again the next time.
+        let _ = self.log.remove_retired(false);
         self.log.keep_ballast()
     }
 }

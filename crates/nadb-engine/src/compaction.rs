@@ -10,6 +10,8 @@
 
 mod copy;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

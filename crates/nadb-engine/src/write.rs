@@ -262,8 +262,18 @@ impl Shared {
         hash: nadb_core::KeyHash,
         key: &[u8],
     ) -> Result<Option<Found>> {
-        let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
-        found.map(|(at, buf)| Ok(Found { displaced: self.keyspace.displaced(at)?, buf })).transpose()
+        loop {
+            // Held until the slot is: a compaction may move the key meanwhile.
+            let slots = self.keyspace.slot_table();
+            let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(&slots, at))?;
+            let Some((at, buf)) = found else { return Ok(None) };
+            match self.keyspace.displaced(&slots, at) {
+                Ok(displaced) => return Ok(Some(Found { displaced, buf })),
+                Err(error) if self.keyspace.is_named(hash, at) => return Err(error),
+                // It has moved, out of a segment that is newer than the table.
+                Err(_) => {}
+            }
+        }
     }
 
     fn drop_nothing(&self) -> Result<bool> {
