@@ -359,7 +359,7 @@ fn at_every_call_of_compacting() {
     let first = Life::first(setup, 7, first);
     let second = first.next(8, second).unwrap();
     for life in [first, second] {
-        let counts = every_point_of(life, 20);
+        let counts = every_point_of(life, 4);
         assert!(counts.orphans > 0, "{counts}");
     }
 }
