@@ -9,30 +9,25 @@
 //! comes back. It leaves to `nadb-compact` which segments are worth it and which rows stay.
 
 mod copy;
+mod driver;
+mod facts;
+mod request;
 mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use nadb_compact::{Older, Rewritten};
-use nadb_core::{BlobId, Error, ErrorKind, NamespaceId, Result};
+use nadb_compact::Older;
+use nadb_core::{BlobId, CompactionReport, Error, NamespaceId, Result};
 use nadb_log::{Direction, RecordKind, RowCursor, SystemRow};
-use parking_lot::Mutex;
 
+use self::copy::Copies;
 use crate::engine::Shared;
 use crate::slot::Slot;
 
-/// What there is one of for each store.
-#[derive(Debug, Default)]
-pub(crate) struct Compactor {
-    /// Held by who compacts.
-    running: Mutex<()>,
-    /// The store is being closed.
-    pub(crate) must_stop: AtomicBool,
-}
+pub(crate) use driver::{Compactor, policy, spawn};
 
 /// Who is told how far a compaction has come, and may end it.
 pub(crate) trait Control {
@@ -43,67 +38,42 @@ pub(crate) trait Control {
     fn spent(&mut self, bytes: u64) -> Result<()>;
 }
 
-/// What a compaction has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Compacted {
-    pub(crate) segments_in: u64,
-    pub(crate) segments_out: u64,
-    pub(crate) bytes_before: u64,
-    pub(crate) bytes_after: u64,
-    pub(crate) rewritten: Rewritten,
-}
-
 impl Shared {
-    /// Replaces segments, all sealed, by what is live in them.
+    /// Replaces segments, all sealed and in the list of segments, by what is live in them. The caller is the only one who compacts.
     ///
     /// # Errors
     /// `Corruption` where a live record does not verify, `NoSpace`, `Io`, and what `control` answers: the store is as before.
     /// `Poisoned` when the log cannot be synced.
-    pub(crate) fn compact_slots(&self, inputs: &[Arc<Slot>], control: &mut dyn Control) -> Result<Compacted> {
-        let _running = self.compactor.running.lock();
+    pub(crate) fn compact_slots(
+        &self,
+        inputs: &[Arc<Slot>],
+        output_bytes: u64,
+        control: &mut dyn Control,
+    ) -> Result<CompactionReport> {
         self.check_open_to_read()?;
         // Keys are moved in the index alone: none is left in the checkpoint.
         self.keyspace.load_all()?;
         let others = self.others(inputs);
-        let copied = self.copy(inputs, &others, control)?;
-        let done = Compacted {
-            segments_in: inputs.len() as u64,
-            segments_out: copied.outputs.len() as u64,
-            bytes_before: copied.compaction.bytes(),
-            bytes_after: copied.outputs.iter().map(|output| output.segment().file_bytes()).sum(),
-            rewritten: copied.rewritten,
-        };
-        let blobs = dropped_blobs(inputs)?;
-        let compaction = self.keyspace.while_nothing_moves(|| self.install(inputs, copied))?;
+        let copies = self.copy(inputs, &others, output_bytes, control)?;
+        let report = report(inputs, &copies);
+        let blobs = named_blobs(inputs)?;
+        let compaction = self.keyspace.while_nothing_moves(|| self.install(inputs, copies))?;
         self.log.retire(compaction, self.unnamed(blobs)?);
         // What is still in use goes later.
-        let _ = self.log.remove_retired(false);
-        Ok(done)
+        let _ = self.remove_retired();
+        Ok(report)
     }
 
-    /// Rewrites every segment, the active one included, into as few as there need be, in key order and without anything dead.
+    /// Removes the files of replaced segments that nobody holds any more.
     ///
     /// # Errors
-    /// As [`Shared::compact_slots`].
-    pub(crate) fn compact_all(&self, control: &mut dyn Control) -> Result<Compacted> {
-        {
-            let _open = self.check_open()?;
-            self.end_active()?;
-            self.seal_all()?;
+    /// `Io`: tried again the next time.
+    pub(crate) fn remove_retired(&self) -> Result<()> {
+        if self.log.retired().1 == 0 {
+            return Ok(());
         }
-        self.keyspace.purge_dropped()?;
-        let slots = self.keyspace.slots();
-        let inputs: Vec<Arc<Slot>> = slots.iter().filter(|slot| slot.segment.is_sealed()).cloned().collect();
-        if inputs.is_empty() {
-            return Ok(Compacted::default());
-        }
-        self.compact_slots(&inputs, control)
-    }
-
-    /// Bytes of a segment that a compaction makes.
-    fn output_bytes(&self) -> u64 {
-        let total: u64 = self.keyspace.slots().iter().map(|slot| slot.segment.file_bytes()).sum();
-        (total / 64).clamp(self.options.memtable_size, 2 << 30)
+        self.keyspace.let_go_of_tables();
+        self.log.remove_retired(false)
     }
 
     /// The segments beside `inputs`.
@@ -126,8 +96,24 @@ impl Shared {
     }
 }
 
+/// What a compaction that waits to be installed will have done.
+fn report(inputs: &[Arc<Slot>], copies: &Copies) -> CompactionReport {
+    let mut report = CompactionReport::default();
+    report.compactions = 1;
+    report.segments_in = inputs.len() as u64;
+    report.segments_out = copies.outputs.len() as u64;
+    report.kept = copies.rewritten.kept + copies.rewritten.markers;
+    report.dropped_dead = copies.rewritten.dropped.dead;
+    report.dropped_expired = copies.rewritten.dropped.expired;
+    report.dropped_tombstones = copies.rewritten.dropped.tombstones;
+    report.bytes_before = inputs.iter().map(|slot| slot.segment.file_bytes()).sum();
+    report.bytes_after = copies.outputs.iter().map(|output| output.segment().file_bytes()).sum();
+    report.bytes_written = report.bytes_after;
+    report
+}
+
 /// The blobs that records of these segments name, each once.
-fn dropped_blobs(inputs: &[Arc<Slot>]) -> Result<Vec<BlobId>> {
+fn named_blobs(inputs: &[Arc<Slot>]) -> Result<Vec<BlobId>> {
     let mut blobs = BTreeSet::new();
     for input in inputs {
         blobs.extend(input.rows().blobs()?);
@@ -151,17 +137,4 @@ fn may_have_namespace(slots: &[Arc<Slot>], id: NamespaceId) -> bool {
         Ok::<_, Error>(has_key || rows.system()?.iter().any(makes))
     };
     slots.iter().any(|slot| has(slot).unwrap_or(true))
-}
-
-impl Compactor {
-    /// An error where the store is being closed.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.must_stop.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "the store is being closed; the compaction was given up",
-            ));
-        }
-        Ok(())
-    }
 }

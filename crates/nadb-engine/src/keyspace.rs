@@ -97,6 +97,8 @@ pub(crate) struct NewRecord {
     pub(crate) row: u32,
     /// Whether the key is there afterwards: not where it is a tombstone.
     pub(crate) is_live: bool,
+    /// Whether the key has been there all the time, from the record before the frame to this one.
+    pub(crate) lives_on: bool,
 }
 
 /// What a frame does to one key.
@@ -234,15 +236,23 @@ impl Keyspace {
         }
         for change in &frame.changes.keys {
             // An operation that found nothing to do leaves its key as it is.
-            let Some(new) = change.new else { continue };
+            let Some(record) = change.new else { continue };
             let at = Location {
                 segment: frame.placed.segment,
-                offset: frame.placed.body_offset + new.at,
-                len: new.len,
+                offset: frame.placed.body_offset + record.at,
+                len: record.len,
             };
-            let new = Some((at, Ordinal(frame.first.0 + new.row), new.is_live));
+            let new = Some((at, Ordinal(frame.first.0 + record.row), record.is_live));
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
+            if let Some(old) = &change.old {
+                let lives_on = record.lives_on || !guard::on("access.ends_with_its_key");
+                let heir = lives_on.then_some(at.offset);
+                frame.slot.take_access((&old.slot, old.at.offset), heir, remember);
+                for copy in old.copies() {
+                    frame.slot.take_access((&copy.slot, copy.at.offset), heir, remember);
+                }
+            }
         }
         if frame.changes.keys.iter().any(|change| change.namespace.tag_counts.is_on()) {
             count_tags(frame);
@@ -442,6 +452,11 @@ impl Keyspace {
         // Under the lock under which views are taken: each has the one or the other.
         let _views = self.views.lock();
         self.slots.update(|table| table.replaced(old, new));
+    }
+
+    /// Lets go of tables of slots that nobody looks into any more.
+    pub(crate) fn let_go_of_tables(&self) {
+        Published::<SlotTable>::let_go();
     }
 
     /// Nothing names the slots any more that were replaced.

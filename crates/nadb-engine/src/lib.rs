@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod backend;
 mod background;
 mod blobs;
@@ -42,6 +43,7 @@ mod write;
 
 pub use engine::Engine;
 pub use memory::MEMORY_LIMIT_MIN;
+pub use nadb_compact::{Strip, StripSegment, StripStyle};
 pub use nadb_log::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     ReadMode, RepairOutcome, RepairReport,

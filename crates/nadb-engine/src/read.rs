@@ -10,6 +10,7 @@ use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
 use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row, Segment};
 
+use crate::access::Reading;
 use crate::blobs::is_blob;
 use crate::engine::Shared;
 use crate::keyspace::HasRecord;
@@ -64,9 +65,7 @@ impl Shared {
     /// The record at a place that the index names, verified; in memory of its own, or keeping its mapping.
     pub(crate) fn read(&self, slots: &SlotTable, at: Location) -> Result<RecordBuf> {
         match slots.get(at.segment) {
-            Some(slot) => {
-                slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok)
-            }
+            Some(slot) => slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok),
             None => self.log.read(at),
         }
     }
@@ -125,7 +124,7 @@ impl Shared {
         let hash = self.keyspace.hash(id, key);
         let found = match self.times.is_get_due() {
             true => self.find_timed(slots, id, hash, key)?,
-            false => self.keyspace.find(id, hash, key, |at| self.read_in(slots, at))?,
+            false => self.keyspace.find(id, hash, key, |at| self.read_to_note(slots, at))?,
         };
         Ok(self.counted(unexpired(found, || self.now_ms())?))
     }
@@ -197,11 +196,13 @@ impl Shared {
     /// The value of the record that `find` finds.
     pub(crate) fn get(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
     ) -> Result<Option<Value>> {
         let kept = {
             let slots = self.keyspace.slot_table();
-            find(&slots)?.map(|found| self.keep(&found)).transpose()?
+            let found = find(&slots)?.inspect(|found| self.note_read(reading, &slots, found));
+            found.map(|found| self.keep(&found)).transpose()?
         };
         kept.map(Kept::value).transpose()
     }
@@ -209,13 +210,16 @@ impl Shared {
     /// The record that `find` finds.
     pub(crate) fn get_entry(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
     ) -> Result<Option<Entry>> {
         let (key, metadata, kept) = {
             let slots = self.keyspace.slot_table();
             let Some(found) = find(&slots)? else { return Ok(None) };
             let record = found.1.record()?;
-            (record.key.to_vec(), self.metadata_of(found.0, &record)?, self.keep(&found)?)
+            let metadata = self.metadata_of(found.0, &record)?;
+            self.note_read(reading, &slots, &found);
+            (record.key.to_vec(), metadata, self.keep(&found)?)
         };
         Ok(Some(Entry::new(key, kept.value()?, metadata)))
     }
@@ -223,12 +227,15 @@ impl Shared {
     /// Shows `read` the value of the record that `find` finds, where there is one, and says whether there was.
     pub(crate) fn show(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
         read: &mut dyn FnMut(&[u8]),
     ) -> Result<bool> {
         let value = {
             let slots = self.keyspace.slot_table();
-            let Some((at, stored)) = find(&slots)? else { return Ok(false) };
+            let Some(found) = find(&slots)? else { return Ok(false) };
+            self.note_read(reading, &slots, &found);
+            let (at, stored) = found;
             match self.content(at, &stored.record()?)? {
                 Content::InRecord(bytes) => {
                     read(bytes);
@@ -263,6 +270,7 @@ impl Shared {
         metadata.tags = record.tags().map_err(corrupt)?;
         metadata.created_ms = record.created_ms;
         metadata.expires_ms = record.expires_ms;
+        metadata.accessed_ms = self.accessed_ms(at, record.created_ms);
         Ok(metadata)
     }
 

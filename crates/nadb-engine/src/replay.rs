@@ -341,8 +341,6 @@ impl Visit for Replay<'_> {
                 }
                 Ok(())
             }
-            // Last access is not tracked yet; losing it loses no data.
-            (RecordKind::AccessTime, _) => Ok(()),
             _ => Err(unsupported(record, at).with_path(segment.path())),
         }
     }

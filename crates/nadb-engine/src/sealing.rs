@@ -114,6 +114,9 @@ impl Shared {
     /// nothing has changed for `Options::stall_max`. Nothing was written.
     #[inline]
     pub(crate) fn make_room(&self, batch: &WriteBatch<'_>) -> Result<Room<'_>> {
+        if self.compactor.is_braking() {
+            self.slow_down(batch_bytes(batch, self.blobs.above));
+        }
         let bytes = if is_small(batch) { 0 } else { batch_bytes(batch, self.blobs.above) };
         let bytes = if bytes <= UNCOUNTED_MAX { 0 } else { bytes };
         if bytes == 0 && !self.keyspace.memory.is_pressed() && self.log.unsealed_count() <= PENDING_MAX {

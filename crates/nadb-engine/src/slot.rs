@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_index::LiveSet;
+use nadb_index::{AccessTimes, LiveSet};
 use nadb_log::{Footer, FrameBody, Memtable, Placed, Row, Rows, Segment, SystemRow};
 use parking_lot::RwLock;
 
@@ -14,8 +14,14 @@ pub(crate) struct Slot {
     pub(crate) segment: Arc<Segment>,
     /// Which rows are live, by ordinal: an ordinal stays the same when the rows move from memtable to footer.
     pub(crate) live: LiveSet,
+    /// When its records were last read, by their offsets.
+    pub(crate) access: AccessTimes,
+    /// Set once that has what the segment's access file says.
+    pub(crate) access_loaded: OnceLock<()>,
     /// What the accounts of memory have of its rows.
     pub(crate) noted_bytes: AtomicUsize,
+    /// When the compactor last looked at its markers: how many segments had gone by then, and one.
+    pub(crate) markers_seen: AtomicU64,
     /// Where its live rows are now, once a compaction has copied them.
     forward: OnceLock<Forward>,
     /// No live row that was not looked at for its expiry expires before this, in Unix milliseconds. 0 while nothing is known.
@@ -81,7 +87,10 @@ impl Slot {
         Arc::new(Slot {
             segment: Arc::clone(segment),
             live,
+            access: AccessTimes::new(),
+            access_loaded: OnceLock::new(),
             noted_bytes: AtomicUsize::new(0),
+            markers_seen: AtomicU64::new(0),
             forward: OnceLock::new(),
             next_expiry: AtomicU64::new(0),
             rows: RwLock::new(rows),

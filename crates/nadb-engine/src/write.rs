@@ -268,7 +268,13 @@ impl Shared {
             let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(&slots, at))?;
             let Some((at, buf)) = found else { return Ok(None) };
             match self.keyspace.displaced(&slots, at) {
-                Ok(displaced) => return Ok(Some(Found { displaced, buf })),
+                Ok(displaced) => {
+                    // Publication takes it over, and looks into no file.
+                    if guard::on("access.loaded_before_it_is_taken_over") {
+                        self.load_access(&displaced.slot);
+                    }
+                    return Ok(Some(Found { displaced, buf }));
+                }
                 Err(error) if self.keyspace.is_named(hash, at) => return Err(error),
                 // It has moved, out of a segment that is newer than the table.
                 Err(_) => {}

@@ -122,7 +122,7 @@ impl<P: Send> Log<P> {
         let store = self.store_id();
         let segment = self.create_segment_file(id, store)?;
         let now_ms = self.options.clock.now_ms();
-        Ok(Output::new(Arc::clone(&self.fs), segment, self.options.read_mode, now_ms))
+        Ok(Output::new(Some(Arc::clone(&self.fs)), segment, self.options.read_mode, now_ms))
     }
 
     /// Puts the outputs in the place of the inputs, durably, in one step. What was left out of them because it was displaced, was so
@@ -211,6 +211,12 @@ impl<P: Send> Log<P> {
             self.manifest.lock().forgotten.retain(|(id, _)| !gone.contains(id));
         }
         result
+    }
+
+    /// Bytes that the store's files can still take, as far as that is known.
+    #[must_use]
+    pub fn available(&self) -> Option<u64> {
+        self.fs.available(&self.dir)
     }
 
     /// Runs `f` while nothing is published.

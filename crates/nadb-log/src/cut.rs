@@ -7,6 +7,7 @@ use nadb_core::limits::SEQ_MAX;
 use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq, guard};
 use nadb_vfs::{FileLock, Fs};
 
+use crate::access::remove_access;
 use crate::frame::{FRAME_HEADER_MAX, FrameHeader};
 use crate::manifest::Manifest;
 use crate::names::{BALLAST, segment_path};
@@ -156,6 +157,9 @@ pub(crate) fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<(
     let path = segment_path(dir, id);
     match fs.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a segment", &path, e)),
-        _ => Ok(()),
+        _ => {
+            remove_access(fs, dir, id);
+            Ok(())
+        }
     }
 }

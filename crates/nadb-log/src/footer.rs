@@ -1,7 +1,7 @@
 //! The footer of a sealed segment: what can be derived from the records, so that opening and scanning touch none.
 //!
 //! Key records are rows, in two orders: by ordinal in packed columns, by rank in a front-coded key column. Records about the
-//! store itself are listed beside them; access times are in neither. docs/format.md has the byte tables.
+//! store itself are listed beside them. docs/format.md has the byte tables.
 //!
 //! Promises: no byte is used before the checksum of its block held; opening reads the trailer, the directory and the table
 //! of namespaces and nothing else; nothing in the bytes is believed, also where checksums hold, and none of it can panic,
@@ -313,6 +313,14 @@ impl Footer {
     /// See [`crate::Part::next_expiry`].
     pub(crate) fn next_expiry(&self, after_ms: u64) -> Result<Option<u64>> {
         self.expiring.map_or(Ok(None), |expiring| expiring.next(&self.blocks, after_ms))
+    }
+
+    /// See [`crate::Part::all_expire_by`].
+    pub(crate) fn all_expire_by(&self) -> Result<Option<u64>> {
+        match self.expiring.filter(|expiring| expiring.len() == self.len) {
+            Some(expiring) => expiring.last(&self.blocks).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Bytes of memory that the open footer takes, without the footer's own bytes.

@@ -8,6 +8,7 @@ use nadb_core::{
 };
 use nadb_vfs::{Fs, MemFs};
 
+use crate::access::{LastAccess, Whose, encode_access, read_access};
 use crate::blob::{BlobReader, BlobWriter};
 use crate::checkpoint::{Coverage, CoveredSegment};
 use crate::footer::{Footer, FooterSource, Origin, encode_footer};
@@ -111,7 +112,6 @@ fn records_of_other_kinds_are_as_documented() {
     let time = (NOW - DAY).to_le_bytes();
     let clock = RecordFields { namespace: NamespaceId(0), ..plain(RecordKind::Clock, b"", &time) };
     check_record("record-clock", &clock);
-    check_record("record-access-time", &plain(RecordKind::AccessTime, b"user:1", &time));
     let mut blob = vec![0xB0; 16];
     blob.extend_from_slice(&(100u64 << 20).to_le_bytes());
     check_record("record-blob-reference", &plain(RecordKind::BlobReference, b"film", &blob));
@@ -334,4 +334,15 @@ fn the_checkpoint_is_as_documented() {
     for (kind, number, content) in sections {
         assert_eq!(checkpoint.section(kind, number).unwrap(), content);
     }
+}
+
+#[test]
+fn the_access_file_is_as_documented() {
+    let minute = u32::try_from(NOW / 60_000).unwrap();
+    let whose = Whose { uid: uid(), first_seq: SEQ };
+    let times = [LastAccess { offset: 113, minute }, LastAccess { offset: 198, minute: minute + 1 }];
+    let example = check("access-file", &encode_access(whose, &times));
+    let (fs, path) = (MemFs::default(), Path::new("/a"));
+    fs.create_new(path).unwrap().write_all_at(&example, 0).map_err(|e| e.source).unwrap();
+    assert_eq!(read_access(&fs, path, whose).unwrap(), times);
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod append;
 mod ballast;
 mod blob;
@@ -45,6 +46,7 @@ mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use access::LastAccess;
 pub use blob::{
     BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
 };

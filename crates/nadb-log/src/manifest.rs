@@ -229,7 +229,8 @@ impl Manifest {
         for _ in 0..count {
             let segment = NamedSegment::decode(reader)?;
             let in_order = manifest.segments.last().is_none_or(|last| last.id < segment.id);
-            if !in_order || segment.id >= manifest.next_segment {
+            let is_counted = segment.sealed.is_none_or(|sealed| sealed.last_seq <= manifest.sealed_upto);
+            if !in_order || !is_counted || segment.id >= manifest.next_segment {
                 return None;
             }
             manifest.segments.push(segment);
@@ -326,6 +327,8 @@ mod tests {
                 .into_iter()
                 .map(|(id, (uid, sealed))| NamedSegment { id: SegmentId(id), uid: SegmentUid(uid), sealed })
                 .collect();
+            let extents = segments.iter().filter_map(|named| named.sealed);
+            let sealed_upto = extents.map(|sealed| sealed.last_seq).max().unwrap_or_default();
             Manifest {
                 generation: numbers.0,
                 store: StoreId(store),
@@ -335,7 +338,7 @@ mod tests {
                 durable_upto: Seq(numbers.3),
                 jump_base: Seq(numbers.4),
                 next_segment: SegmentId(segments.last().map_or(1, |last| last.id.0 + 1)),
-                sealed_upto: Seq(numbers.5.0),
+                sealed_upto: sealed_upto.max(Seq(numbers.5.0)),
                 next_namespace: numbers.5.1,
                 clean,
                 segments,

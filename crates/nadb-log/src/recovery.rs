@@ -16,6 +16,7 @@ use nadb_core::{Error, ErrorKind, Location, OnOpen, Result, SegmentId, Seq, Stor
 use nadb_vfs::{DirEntry, FileLock, Fs};
 
 use self::chain::ends_as_closed;
+use crate::access::remove_stray_access;
 use crate::checkpoint::{Checkpoint, Coverage, remove_useless};
 use crate::cut::{cut, remove_segment};
 use crate::directory::{check_directory, list, lock, no_store, sync_names};
@@ -247,6 +248,7 @@ fn recover(
         fs.sync_dir(dir).map_err(|e| Error::io("syncing the directory", dir, e))?;
     }
     remove_useless(fs, dir, entries, taken.is_some());
+    remove_stray_access(fs, dir, entries, &opened.manifest);
     opened.checkpoint = taken;
     Ok(opened)
 }

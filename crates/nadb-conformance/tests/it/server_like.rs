@@ -137,6 +137,8 @@ streams
 custom merges
 expire
 purge
+compact
+last access
 durability class Buffered
 durability class Flushed
 durability class Synced

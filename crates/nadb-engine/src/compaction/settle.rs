@@ -59,6 +59,7 @@ impl Shared {
             .zip(&copies.moves)
             .map(|(input, moves)| forward(input, moves, &outputs, &offsets))
             .collect();
+        inputs.iter().for_each(|input| self.load_access(input));
         self.log.reserve_namespaces(self.keyspace.namespaces.next_id());
         self.log.install(&copies.compaction, &mut copies.outputs, copies.dead_upto)?;
         between(Installed::Stored);
@@ -91,6 +92,10 @@ impl Shared {
         let segment = input.segment.id();
         for Move { hash, from, from_offset, len, .. } in moves {
             let Some((slot, _, offset)) = input.moved(*from) else { continue };
+            if self.options.track_access {
+                // It stays with the old record, too, for the views that have that.
+                slot.take_access((input, *from_offset), Some(offset), true);
+            }
             let from = Location { segment, offset: *from_offset, len: *len };
             let to = Location { segment: slot.segment.id(), offset, len: *len };
             if !self.keyspace.index.replace(*hash, from, to) && !guard::on("compact.moves_by_comparing") {

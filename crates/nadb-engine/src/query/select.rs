@@ -7,6 +7,8 @@ use nadb_log::{Part, RowMeta};
 use roaring::RoaringBitmap;
 use std::ops::{Bound, Range};
 
+use crate::slot::Slot;
+
 /// A set of ranks: those of a bitmap, or all but those.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Set {
@@ -80,6 +82,7 @@ pub(super) enum Check {
 
 /// A row that is checked; what is known of it is looked up where a check asks for it.
 pub(super) struct Checked<'a> {
+    pub(super) slot: &'a Slot,
     pub(super) part: &'a Part,
     pub(super) rank: Rank,
     pub(super) ordinal: Ordinal,
@@ -102,7 +105,12 @@ impl Check {
                 Filter::Created(span) => span.contains(row.meta()?.created_ms),
                 Filter::Updated(span) => span.contains(row.meta()?.updated_ms),
                 Filter::Expires(span) => row.meta()?.expires_ms.is_some_and(|at| span.contains(at)),
-                // The others give sets; what needs the backend to track access is refused before.
+                Filter::Accessed(span) => {
+                    let meta = row.meta()?;
+                    let accessed_ms = row.slot.accessed_ms(meta.offset, meta.created_ms);
+                    accessed_ms.is_some_and(|at| span.contains(at))
+                }
+                // The others give sets.
                 _ => false,
             },
             Check::And(checks) => {
