@@ -13,6 +13,8 @@ mod driver;
 mod facts;
 mod request;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
