@@ -1,5 +1,6 @@
 //! A small store to compact, and what must hold of it.
 
+mod damage;
 mod durable;
 mod held;
 mod markers;
@@ -8,7 +9,10 @@ mod moments;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use nadb_core::{Action, Clock, Durability, ExpiryUpdate, ManualClock, Operation, Put, SeededEntropy};
+use nadb_core::{
+    Action, Clock, CompactionReport, CompactionRequest, Durability, ExpiryUpdate, ManualClock, Operation,
+    Ordinal, Put, SeededEntropy,
+};
 use nadb_vfs::{Fs, SimFs};
 
 use super::*;
@@ -34,12 +38,20 @@ struct Place {
     clock: Arc<ManualClock>,
     seed: u64,
     durability: Durability,
+    checkpoint_rows: u64,
 }
 
 impl Place {
     fn new(fs: impl Fs, dir: &Path) -> Place {
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        Place { fs: Arc::new(fs), dir: dir.to_path_buf(), clock, seed: 0, durability: Durability::Flushed }
+        Place {
+            fs: Arc::new(fs),
+            dir: dir.to_path_buf(),
+            clock,
+            seed: 0,
+            durability: Durability::Flushed,
+            checkpoint_rows: u64::MAX,
+        }
     }
 
     fn open(mut self) -> Store {
@@ -48,6 +60,7 @@ impl Place {
             background: false,
             memtable_size: 1 << 20,
             blob_above: Some(ABOVE as u64),
+            checkpoint_rows: self.checkpoint_rows,
             durability: self.durability,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(self.seed)),
@@ -113,11 +126,22 @@ impl Store {
         self.shared().keyspace.slots().iter().filter(|slot| slot.segment.is_sealed()).cloned().collect()
     }
 
-    /// Compacts the sealed segments with these places in their order.
-    fn compact(&self, which: &[usize]) -> Compacted {
+    /// Compacts the sealed segments with these places in their order; says how many rows are markers in what came of them, too.
+    fn compact(&self, which: &[usize]) -> (CompactionReport, u64) {
         let sealed = self.sealed();
         let inputs: Vec<_> = which.iter().map(|at| Arc::clone(&sealed[*at])).collect();
-        self.shared().compact_slots(&inputs, &mut Nothing).unwrap()
+        let report = {
+            let _running = self.shared().compactor.wait();
+            self.shared().compact_slots(&inputs, 0, &mut Nothing).unwrap()
+        };
+        let is_new = |slot: &&Arc<Slot>| !sealed.iter().any(|old| Arc::ptr_eq(old, slot));
+        let made = self.sealed();
+        (report, made.iter().filter(is_new).map(|slot| slot.live.marker_count()).sum())
+    }
+
+    /// Compacts everything.
+    fn compact_all(&self) {
+        self.engine.compact(&CompactionRequest::new()).unwrap();
     }
 
     fn get(&self, key: &str) -> Option<Vec<u8>> {

@@ -222,7 +222,8 @@ fn outputs_are_read_as_they_were_written_now_and_after_an_opening() {
         let rows: usize = outputs.iter().map(|output| output.rows().len() as usize).sum();
         assert_eq!(rows, sealed.iter().map(|segment| usize::try_from(segment.records()).unwrap()).sum());
         assert_eq!(outputs.len(), rows.div_ceil(at_once));
-        let keys: Vec<_> = outputs.iter().flat_map(|output| keys_of(output.segment(), output.rows())).collect();
+        let keys: Vec<_> =
+            outputs.iter().flat_map(|output| keys_of(output.segment(), output.rows())).collect();
         assert!(keys.is_sorted());
         assert!(outputs.iter().all(|output| output.segment().is_compacted()));
         store.log.install(&compaction, &mut outputs, store.log.published_seq()).unwrap();
@@ -239,10 +240,13 @@ fn outputs_are_read_as_they_were_written_now_and_after_an_opening() {
         let store = Store::open(&store.end().power_cut(CrashMode::DropAll, 1), 2);
         assert!(store.log.recovered().warnings.is_empty());
         assert_eq!(store.scanned(), after);
-        let opened: Vec<_> = store.shown.sealed.iter().flat_map(|one| keys_of(&one.segment, &one.rows)).collect();
+        let opened: Vec<_> =
+            store.shown.sealed.iter().flat_map(|one| keys_of(&one.segment, &one.rows)).collect();
         assert_eq!(opened, keys);
         assert_eq!(store.shown.replayed.last().unwrap(), "last");
-        assert!(store.shown.sealed.iter().all(|one| one.segment.is_compacted() && one.rows.memtable().is_none()));
+        assert!(
+            store.shown.sealed.iter().all(|one| one.segment.is_compacted() && one.rows.memtable().is_none())
+        );
     }
 }
 
@@ -408,7 +412,7 @@ fn a_file_that_cannot_be_removed_is_tried_again() {
     let store = Store::new();
     let compaction = store.compact(&store.sealed(), 100).unwrap();
     store.log.retire(compaction, Vec::new());
-    store.sim.inject(Fault::at(CallKind::Remove, 2, FaultKind::Eio));
+    store.sim.inject(Fault::at(CallKind::Remove, 2, FaultKind::Eio).on(".seg"));
     assert_eq!(store.log.remove_retired(false).unwrap_err().kind(), ErrorKind::Io);
     assert!(store.log.retired().1 > 0);
     store.log.remove_retired(false).unwrap();

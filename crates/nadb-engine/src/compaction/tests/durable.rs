@@ -13,8 +13,7 @@ fn store(disk: &SimFs) -> Store {
     Place { durability: Durability::Buffered, ..place }.open()
 }
 
-const CUTS: [CrashMode; 4] =
-    [CrashMode::DropAll, CrashMode::Torn, CrashMode::Reordered, CrashMode::KeepAll];
+const CUTS: [CrashMode; 4] = [CrashMode::DropAll, CrashMode::Torn, CrashMode::Reordered, CrashMode::KeepAll];
 
 /// What was durable at first; what then displaces it, no more than buffered; and what is there at last.
 type Case = (fn(&Store), fn(&Store), &'static [(&'static str, &'static str)]);
@@ -87,7 +86,7 @@ fn a_crash_while_outputs_are_written_leaves_a_store_that_opens() {
     store.engine.flush().unwrap();
     let sealed = store.sealed();
     // As a crash leaves it: nobody removes what was finished.
-    let copies = store.shared().copy(&sealed, &store.shared().others(&sealed), &mut Nothing).unwrap();
+    let copies = store.shared().copy(&sealed, &store.shared().others(&sealed), 0, &mut Nothing).unwrap();
     let images = [disk.power_cut(CrashMode::KeepAll, 1), disk.process_kill()];
     drop(copies);
     let Store { engine, place } = store;

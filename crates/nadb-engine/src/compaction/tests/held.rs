@@ -15,8 +15,6 @@ fn comes_to(store: &Store, blobs: usize) -> bool {
     (0..1000).any(|_| {
         store.engine.maintain().unwrap();
         std::thread::yield_now();
-        // Each call may let go of what was replaced before.
-        store.shared().keyspace.forget_replaced();
         files(store, ".seg").len() == store.engine.segments().unwrap().len()
             && files(store, ".blob").len() == blobs
     })
@@ -112,7 +110,7 @@ fn a_blob_goes_with_the_last_record_that_names_it() {
         assert!(comes_to(&store, 1));
         assert_eq!(store.get("a").unwrap(), large(1));
         store.delete("a");
-        store.engine.compact().unwrap();
+        store.compact_all();
         assert!(comes_to(&store, 0));
         let store = store.reopened();
         store.check(&Vec::new());
@@ -134,7 +132,7 @@ fn a_blob_stays_while_a_snapshot_has_any_record_that_names_it() {
         store.compact(&[0]);
         store.delete("a");
         store.seal();
-        store.engine.compact().unwrap();
+        store.compact_all();
         store.engine.maintain().unwrap();
         assert_eq!(then.get(N, b"a").unwrap().unwrap(), large(1)[..]);
         drop(then);

@@ -50,7 +50,7 @@ fn compact_and(store: &Store, inputs: &[Arc<Slot>], moment: Moment, act: impl Fn
             act.take().into_iter().for_each(|act| act());
         }
     };
-    let _running = shared.compactor.running.lock();
+    let _running = shared.compactor.wait();
     shared.keyspace.load_all().unwrap();
     let others = shared.others(inputs);
     let copying = || {
@@ -60,10 +60,10 @@ fn compact_and(store: &Store, inputs: &[Arc<Slot>], moment: Moment, act: impl Fn
     // Copies are made before the last call, whatever there is to copy.
     let calls = inputs.iter().filter(|input| input.segment.mapped_bytes() > 0).count();
     let mut control = AtCall { left: u32::try_from(calls).unwrap(), act: Some(copying) };
-    let copies = shared.copy(inputs, &others, &mut control).unwrap();
+    let copies = shared.copy(inputs, &others, 0, &mut control).unwrap();
     assert!(control.act.is_none(), "there was nothing to copy");
     act_at(Moment::Copied);
-    let blobs = dropped_blobs(inputs).unwrap();
+    let blobs = named_blobs(inputs).unwrap();
     let compaction = shared.keyspace.while_nothing_moves(|| {
         shared.install_in_steps(inputs, copies, |installed| act_at(Moment::Installing(installed))).unwrap()
     });
@@ -152,7 +152,7 @@ fn what_happens_at(moment: Moment, inputs: &[usize], place: impl Fn() -> Place) 
             assert_eq!(content_of(&later), expected, "{case}");
             store.check(&expected);
             store.seal();
-            store.engine.compact().unwrap();
+            store.compact_all();
         }
         drop((before, earlier, later));
         assert_eq!(store.engine.stats().unwrap().remembered_deaths, 0, "{case}");
@@ -216,7 +216,8 @@ impl nadb_core::MergeOperator for CompactsMeanwhile {
             let shared = self.0.shared();
             let slots = shared.keyspace.slots();
             let sealed: Vec<_> = slots.iter().filter(|slot| slot.segment.is_sealed()).cloned().collect();
-            shared.compact_slots(&sealed, &mut Nothing)?;
+            let _running = shared.compactor.wait();
+            shared.compact_slots(&sealed, 0, &mut Nothing)?;
         }
         Ok([current.unwrap_or_default(), operand].concat())
     }
@@ -273,7 +274,7 @@ fn a_compaction_that_is_given_up_changes_nothing_and_leaves_no_file() {
     let before = (store.content(), store.place.fs.list(&store.place.dir).unwrap().len());
     let sealed = store.sealed();
     let mut control = AtCall { left: 0, act: Some(|| Err(Error::invalid("not now"))) };
-    assert!(store.shared().compact_slots(&sealed, &mut control).is_err());
+    assert!(store.shared().compact_slots(&sealed, 0, &mut control).is_err());
     assert_eq!((store.content(), store.place.fs.list(&store.place.dir).unwrap().len()), before);
     store.compact(&[0, 1]);
     store.check(&before.0);

@@ -26,15 +26,20 @@ fn write(class: Durability, ops: Vec<Op>) -> Step {
 fn store() -> (SimFs, Runner) {
     let disk = disk(1);
     let mut runner = opened(&disk, setup(), 1, Model::default());
-    let operation =
-        Operation::new("app/users", b"blob".to_vec(), Action::Expire(ExpiryUpdate::AtMs(START_MS + 1_000_000)));
+    let operation = Operation::new(
+        "app/users",
+        b"blob".to_vec(),
+        Action::Expire(ExpiryUpdate::AtMs(START_MS + 1_000_000)),
+    );
     let touch = Op { operation, version: VersionIs::Unnamed };
     take(&mut runner, &write(Durability::Flushed, vec![set("app/users", "blob", &[3; 2000])]));
     for n in 0..14u8 {
         let key = format!("k{}", n % 5);
         take(&mut runner, &write(Durability::Flushed, vec![set("app/users", &key, &[n; 600])]));
         match n {
-            4 => take(&mut runner, &write(Durability::Flushed, vec![delete("app/users", "k1"), touch.clone()])),
+            4 => {
+                take(&mut runner, &write(Durability::Flushed, vec![delete("app/users", "k1"), touch.clone()]))
+            }
             9 => take(&mut runner, &write(Durability::Flushed, vec![set("temp", "a", b"1")])),
             _ => {}
         }
@@ -66,8 +71,7 @@ fn compact_with_fault(fault: Fault, which: u64) -> Result<bool, String> {
     let compacted = runner.step(&Step::Compact(which));
     let has_shown = disk.clear_faults() == 0;
     check(&mut runner).map_err(|e| format!("afterwards: {e}"))?;
-    let is_poisoned =
-        matches!(&compacted, Err(Trouble::Store(error)) if error.kind() == ErrorKind::Poisoned);
+    let is_poisoned = matches!(&compacted, Err(Trouble::Store(error)) if error.kind() == ErrorKind::Poisoned);
     match compacted {
         Err(Trouble::Wrong(what)) => return Err(what),
         Err(_) if is_poisoned => {}
@@ -102,7 +106,7 @@ fn compact_with_fault(fault: Fault, which: u64) -> Result<bool, String> {
 #[test]
 fn every_call_of_a_compaction_fails_once() {
     // All segments; and of the sealed ones the second and third.
-    for which in [0, 1 | 0b11 << 3] {
+    for which in [0, 2 | 0b11 << 3] {
         for kind in KINDS {
             let mut run = 0;
             for nth in 1.. {
@@ -129,13 +133,13 @@ fn a_compaction_on_a_full_disk_leaves_it_as_it_was() {
         segments.iter().filter(|info| info.state == SegmentState::Sealed).count()
     };
     let (before, used) = (sealed(&runner), disk.used_bytes());
-    for room in [0, 512, 1024, 2048, 4096] {
+    for room in [0, 512, 1024, 2048] {
         disk.set_capacity(Some(used + room));
-        let which = 1 | 0b111 << 2;
+        let which = 0b111 << 2;
         let refused = runner.step(&Step::Compact(which));
         assert!(
             matches!(&refused, Err(Trouble::Store(e)) if e.kind() == ErrorKind::NoSpace),
-            "{room}: {refused:?}"
+            "with room for {room}: {refused:?}"
         );
         assert_eq!(sealed(&runner), before);
         check(&mut runner).unwrap();
