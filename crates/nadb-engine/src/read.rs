@@ -2,7 +2,7 @@
 //!
 //! A record is read where it stands, in the mapping of its segment, for as long as the table of slots is held; only where there
 //! is no mapping it is copied out of its file. So a read takes no lock and counts nothing up and down, until somebody wants to
-//! keep the value.
+//! keep the value; but for what a batch changes that is being published just then, which is read in a view.
 
 use std::sync::Arc;
 
@@ -126,7 +126,22 @@ impl Shared {
             true => self.find_timed(slots, id, hash, key)?,
             false => self.keyspace.find(id, hash, key, |at| self.read_to_note(slots, at))?,
         };
+        let seq = || found.as_ref().and_then(|(_, stored)| Some(stored.record().ok()?.seq));
+        if self.keyspace.halfway.may_be_of_it(seq) {
+            return self.find_at_once(slots, namespace, key);
+        }
         Ok(self.counted(unexpired(found, || self.now_ms())?))
+    }
+
+    /// The visible record of a key, as of now, while a batch is being published.
+    #[cold]
+    fn find_at_once<'t>(
+        &self,
+        slots: &'t SlotTable,
+        namespace: &str,
+        key: &[u8],
+    ) -> Result<Option<Visible<'t>>> {
+        self.find_in_view(&self.take_view(), slots, namespace, key)
     }
 
     /// The visible record of a key, as of a view's moment.
