@@ -498,6 +498,12 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "A read that comes across compactions calls the store corrupt.",
     },
     Mutant {
+        guard: "compact.later_segment_is_found",
+        package: "nadb-engine",
+        test: "a_reader_from_before_a_segment_finds_what_is_leaving_it",
+        without: "A read that began before a segment was there calls the store corrupt when a compaction replaces that segment.",
+    },
+    Mutant {
         guard: "compact.expiries_are_looked_at_again",
         package: "nadb-engine",
         test: "what_expires_while_keys_move_is_let_go_of_in_the_end",
