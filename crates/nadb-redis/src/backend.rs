@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nadb_core::limits::{BATCH_BYTES_MAX, check_key, check_namespace};
 use nadb_core::{
     Backend, BatchAtomicity, Capabilities, ClockSource, Entry, Error, ErrorKind, Feature, Filter, Listing,
-    Matches, Metadata, NamespaceInfo, Outcome, PurgeReport, QueryRequest, Result, ScanRequest, Stats, Value,
-    WriteBatch, WriteOptions,
+    Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result,
+    ScanRequest, Stats, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };
 
 use crate::call::Answer;
@@ -15,6 +15,7 @@ use crate::counters::{add, of};
 use crate::listing::Records;
 use crate::matches::Answers;
 use crate::options::{RedisOptions, Servers};
+use crate::stream::{Reader, Writer};
 use crate::sweep::Sweeper;
 
 /// A store on Redis: one server, a group that sentinels watch, or a cluster.
@@ -24,7 +25,7 @@ use crate::sweep::Sweeper;
 pub struct RedisBackend {
     core: Arc<Core>,
     sweeper: Option<Sweeper>,
-    warnings: Vec<String>,
+    recovery: RecoveryReport,
 }
 
 impl std::fmt::Debug for RedisBackend {
@@ -37,8 +38,12 @@ impl std::fmt::Debug for RedisBackend {
 fn capabilities(options: &RedisOptions) -> Capabilities {
     let is_cluster = matches!(options.servers, Servers::Cluster(_));
     let name = if is_cluster { "redis cluster" } else { "redis" };
-    let mut capabilities =
-        Capabilities::new(name).with(Feature::Stats).with(Feature::Expire).with(Feature::Purge);
+    let mut capabilities = Capabilities::new(name)
+        .with(Feature::Stats)
+        .with(Feature::Recovery)
+        .with(Feature::Streams)
+        .with(Feature::Expire)
+        .with(Feature::Purge);
     capabilities.clock = ClockSource::Server;
     if is_cluster {
         capabilities.batches = BatchAtomicity::PerBucket;
@@ -67,13 +72,9 @@ impl RedisBackend {
             check_eviction(&server, &info, core.options.allow_eviction, &mut warnings)?;
         }
         let sweeper = core.options.sweep_interval.map(|interval| Sweeper::start(&core, interval));
-        Ok(RedisBackend { core, sweeper, warnings })
-    }
-
-    /// What is not as it should be with the servers, and is no reason not to use them: one sentence each.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        let mut recovery = RecoveryReport::default();
+        (recovery.clean, recovery.warnings) = (true, warnings);
+        Ok(RedisBackend { core, sweeper, recovery })
     }
 }
 
@@ -183,6 +184,17 @@ impl Backend for RedisBackend {
         self.core.now_ms()
     }
 
+    fn writer(&self, operation: Operation<'static>, options: &WriteOptions) -> Result<Box<dyn ValueWriter>> {
+        self.core.capabilities.check_write(std::slice::from_ref(&operation), options)?;
+        self.core.link.check_open()?;
+        Ok(Box::new(Writer::new(&self.core, operation)?))
+    }
+
+    fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<Box<dyn ValueReader>>> {
+        let entry = self.core.entry(namespace, key)?;
+        Ok(entry.map(|entry| Box::new(Reader::new(entry)) as Box<dyn ValueReader>))
+    }
+
     fn purge_expired(&self) -> Result<PurgeReport> {
         self.core.purge()
     }
@@ -201,6 +213,11 @@ impl Backend for RedisBackend {
         }
         self.core.link.close();
         Ok(())
+    }
+
+    /// What is not as it should be with the servers, and is no reason not to use them, is among its warnings.
+    fn recovery(&self) -> Result<&RecoveryReport> {
+        Ok(&self.recovery)
     }
 
     fn stats(&self) -> Result<Stats> {

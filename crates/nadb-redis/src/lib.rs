@@ -21,6 +21,7 @@ mod read;
 mod record;
 mod scripts;
 mod session;
+mod stream;
 mod sweep;
 mod topology;
 mod walk;

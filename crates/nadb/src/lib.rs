@@ -62,6 +62,9 @@ pub use nadb_engine::{
     RepairOutcome, RepairReport,
 };
 
+#[cfg(feature = "redis")]
+pub use nadb_redis::RedisOptions;
+
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;
 pub use iter::{Iter, Keys};

@@ -61,7 +61,7 @@ impl Import {
         }
         let ack_log = self.ack_log.as_deref().map(open_ack_log).transpose()?;
         let report = context.with_store(|store| {
-            let own = fs::canonicalize(&context.path).ok();
+            let own = context.url.is_none().then(|| fs::canonicalize(&context.path).ok()).flatten();
             if own.as_ref().is_some_and(|own| root.starts_with(own)) {
                 return Err(Failure::Input(format!("{} is the store itself", self.dir.display())));
             }

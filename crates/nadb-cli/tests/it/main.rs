@@ -9,6 +9,8 @@ mod lifetimes;
 mod output;
 mod queries;
 mod records;
+#[cfg(feature = "redis")]
+mod redis;
 mod repair;
 mod reports;
 mod sandbox;
