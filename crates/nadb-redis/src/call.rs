@@ -1,5 +1,7 @@
 //! A call: one command or script with its arguments, as the bytes that go to a server.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use crate::scripts::Script;
@@ -11,6 +13,8 @@ pub(crate) struct Call {
     pub(crate) slot: u16,
     /// As it goes over the connection (RESP, "array of bulk strings").
     pub(crate) bytes: Vec<u8>,
+    /// A command that goes right behind it over the same connection, and whose answer comes along.
+    pub(crate) behind: Option<Vec<u8>>,
     /// Where in `bytes` the flags of a write stand.
     flags_at: Option<usize>,
 }
@@ -21,7 +25,7 @@ const FENCED: u8 = 1;
 impl Call {
     /// A command.
     pub(crate) fn command(slot: u16, arguments: &[&[u8]]) -> Call {
-        Call { slot, bytes: packed(arguments.iter().copied()), flags_at: None }
+        Call { slot, bytes: packed(arguments.iter().copied()), behind: None, flags_at: None }
     }
 
     /// A script with its keys and other arguments.
@@ -36,7 +40,7 @@ impl Call {
         let keys = keys.iter().map(AsRef::as_ref);
         let arguments = arguments.iter().map(AsRef::as_ref);
         let all: Vec<&[u8]> = head.into_iter().chain(keys).chain(arguments).collect();
-        Call { slot, bytes: packed(all.into_iter()), flags_at: None }
+        Call { slot, bytes: packed(all.into_iter()), behind: None, flags_at: None }
     }
 
     /// The write of a batch. The first argument is its head, and the flags are the byte `flags` of that.
@@ -53,6 +57,13 @@ impl Call {
         let head = arguments.first().map_or(0, |head| head.as_ref().len() + 2);
         call.flags_at = call.bytes.len().checked_sub(behind + head).map(|at| at + flags);
         call
+    }
+
+    /// The same with a wait behind it until so many replicas have what was written.
+    pub(crate) fn waiting(mut self, replicas: u32, timeout: Duration) -> Call {
+        let (replicas, ms) = (replicas.to_string(), timeout.as_millis().max(1).to_string());
+        self.behind = Some(packed([b"WAIT".as_slice(), replicas.as_bytes(), ms.as_bytes()].into_iter()));
+        self
     }
 
     /// Whether an earlier try of it may still come.

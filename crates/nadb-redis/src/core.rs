@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Capabilities, Entropy, Error, NamespaceInfo, OsEntropy, Result};
+use nadb_core::{Capabilities, Entropy, Error, NamespaceInfo, OsEntropy, Result, guard};
 use parking_lot::{Mutex, RwLock};
 use redis::Value;
 
@@ -215,7 +215,8 @@ impl Core {
         };
         let answers = self.link.ask_all(space.buckets.iter().map(close).collect())?;
         let last = answers.into_iter().filter_map(Answer::number).max();
-        self.relist(name, listed, &listed.text(), last.unwrap_or(0))?;
+        let floor = if guard::on("redis.dropped_versions_are_kept") { last.unwrap_or(0) } else { 0 };
+        self.relist(name, listed, &listed.text(), floor)?;
         self.clear(&space)?;
         self.relist(name, listed, "", 0)?;
         Ok(last.is_some())

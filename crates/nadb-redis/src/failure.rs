@@ -20,13 +20,16 @@ pub(crate) enum Refusal {
     Final(Error),
 }
 
+/// An error as the server worded it.
+pub(crate) fn words(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default()).trim_end().to_owned()
+}
+
 impl Refusal {
     /// What an error that `server` answered means.
     pub(crate) fn of(error: &ServerError, server: &str) -> Refusal {
-        let says = || format!("{} {}", error.code(), error.details().unwrap_or_default());
         let refused = |kind, what: &str| {
-            let words = format!("the server {server} {what}: {}", says().trim_end());
-            Refusal::Final(Error::new(kind, words))
+            Refusal::Final(Error::new(kind, format!("the server {server} {what}: {}", words(error))))
         };
         let address = || {
             let (_slot, address) = error.details().unwrap_or_default().split_once(' ')?;

@@ -13,7 +13,7 @@ use nadb_core::{Entropy, Error, ErrorKind, OsEntropy, Result, guard};
 use redis::Value;
 
 use crate::call::Call;
-use crate::failure::{Failure, Refusal};
+use crate::failure::{Failure, Refusal, words};
 use crate::node::Node;
 use crate::options::RedisOptions;
 use crate::topology::Topology;
@@ -35,6 +35,8 @@ pub(crate) struct Link {
 struct Pending<'c> {
     call: &'c mut Call,
     answer: Option<Value>,
+    /// The answer to what went behind it.
+    behind: Option<Value>,
     /// Where to ask this once.
     ask_at: Option<String>,
     /// It was sent, and nobody knows what became of it.
@@ -123,17 +125,23 @@ impl Link {
 
     /// The answers to several such calls, in their order; those to one server go in one pipeline, servers are asked side by side.
     pub(crate) fn ask_all(&self, mut calls: Vec<Call>) -> Result<Vec<Value>> {
-        self.run(&mut calls, &mut self.budget(), false)
+        let answers = self.run(&mut calls, &mut self.budget(), false)?;
+        Ok(answers.into_iter().map(|(answer, _)| answer).collect())
     }
 
-    /// The answer to a write, which the server knows by its number when it comes twice.
-    pub(crate) fn write(&self, call: &mut Call, budget: &mut Budget) -> Result<Value> {
+    /// The answer to a write, which the server knows by its number when it comes twice, and to what goes behind it.
+    pub(crate) fn write(&self, call: &mut Call, budget: &mut Budget) -> Result<(Value, Option<Value>)> {
         let answers = self.run(std::slice::from_mut(call), budget, true)?;
         answers.into_iter().next().ok_or_else(|| crate::failure::unexpected("a write"))
     }
 
-    fn run(&self, calls: &mut [Call], budget: &mut Budget, is_write: bool) -> Result<Vec<Value>> {
-        let pending = |call| Pending { call, answer: None, ask_at: None, is_lost: false };
+    fn run(
+        &self,
+        calls: &mut [Call],
+        budget: &mut Budget,
+        is_write: bool,
+    ) -> Result<Vec<(Value, Option<Value>)>> {
+        let pending = |call| Pending { call, answer: None, behind: None, ask_at: None, is_lost: false };
         let mut all: Vec<Pending<'_>> = calls.iter_mut().map(pending).collect();
         let mut at_once = 0;
         loop {
@@ -144,7 +152,8 @@ impl Link {
                 if is_lost { budget.over(true).with_context(&error.to_string()) } else { error }
             })?;
             if all.iter().all(|pending| pending.answer.is_some()) {
-                return Ok(all.into_iter().filter_map(|pending| pending.answer).collect());
+                let answer = |pending: Pending<'_>| Some((pending.answer?, pending.behind));
+                return Ok(all.into_iter().filter_map(answer).collect());
             }
             at_once = if goes_on { at_once + 1 } else { 0 };
             // Servers that send us to each other in circles have to agree first.
@@ -220,8 +229,16 @@ impl Link {
             }
         };
         let (mut at_once, mut is_demoted, mut wants_scripts) = (true, false, false);
-        for (pending, answer) in group.into_iter().zip(answers) {
-            pending.ask_at = None;
+        let mut answers = answers.into_iter();
+        for pending in group {
+            // What went before it was answered, too.
+            if pending.ask_at.take().is_some() {
+                answers.next();
+            }
+            let answer = answers.next().unwrap_or_default();
+            if pending.call.behind.is_some() {
+                pending.behind = answers.next();
+            }
             let Value::ServerError(error) = answer else {
                 pending.answer = Some(answer);
                 continue;
@@ -234,7 +251,7 @@ impl Link {
                 Refusal::Later => at_once = false,
                 Refusal::Demoted => (at_once, is_demoted) = (false, true),
             }
-            budget.because(format!("the server {} answers {error}", node.name));
+            budget.because(format!("the server {} answers {}", node.name, words(&error)));
         }
         if is_demoted {
             self.topology.demoted(node);
@@ -293,12 +310,7 @@ fn send(node: &Node, group: &[&mut Pending<'_>]) -> Result<Vec<Value>, Failure> 
             bytes.push(ASKING);
         }
         bytes.push(&pending.call.bytes);
+        bytes.extend(pending.call.behind.as_deref());
     }
-    let answers = node.ask(&bytes, bytes.len())?;
-    let is_answer = bytes.iter().map(|bytes| *bytes != ASKING);
-    Ok(answers
-        .into_iter()
-        .zip(is_answer)
-        .filter_map(|(answer, is_answer)| is_answer.then_some(answer))
-        .collect())
+    node.ask(&bytes, bytes.len())
 }

@@ -215,6 +215,9 @@ impl RedisOptions {
         if self.pool == 0 || self.connect_timeout.is_zero() || self.response_timeout.is_zero() {
             return Err(invalid("pool, connect_timeout and response_timeout are above zero"));
         }
+        if self.wait_replicas > 0 && self.wait_timeout >= self.response_timeout {
+            return Err(invalid("wait_timeout is shorter than response_timeout"));
+        }
         Ok(())
     }
 

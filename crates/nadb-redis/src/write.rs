@@ -93,11 +93,11 @@ impl Core {
             if is_fenced {
                 call.fence();
             }
-            let answer = self.link.write(&mut call, &mut budget)?;
+            let (answer, waited) = self.link.write(&mut call, &mut budget)?;
             is_fenced |= call.is_fenced();
             let bytes = answer.bytes().flatten().ok_or_else(|| unexpected("a write"))?;
             match self.reply(&draft, &absent, &bytes)? {
-                Reply::Done(outcomes) => return Ok(outcomes),
+                Reply::Done(outcomes) => return self.check_replicas(waited).map(|()| outcomes),
                 Reply::NotLive(at) => {
                     if let Some((operation, number)) = buckets.get(at).copied()
                         && let (Some(operation), Some(Some(space))) =
@@ -113,6 +113,20 @@ impl Core {
                 return Err(budget.over(false));
             }
         }
+    }
+
+    /// Whether as many replicas have the write as was asked for.
+    fn check_replicas(&self, waited: Option<redis::Value>) -> Result<()> {
+        let (Some(waited), wanted) = (waited, u64::from(self.options.wait_replicas)) else { return Ok(()) };
+        let have = waited.number().unwrap_or(0);
+        if have >= wanted {
+            return Ok(());
+        }
+        let words = format!(
+            "the write was done, but {have} of {wanted} replicas had it after {} ms; it is lost if the master is",
+            self.options.wait_timeout.as_millis()
+        );
+        Err(Error::new(ErrorKind::OutcomeUnknown, words))
     }
 
     /// Refuses what came with a later version.
@@ -267,7 +281,10 @@ impl Core {
         let mut keys = vec![reply];
         keys.extend(buckets.iter().flat_map(|(bucket, _, _)| bucket.own()));
         keys.extend(records);
-        let call = Call::write(first.slot, &keys, &arguments, FLAGS_AT);
+        let mut call = Call::write(first.slot, &keys, &arguments, FLAGS_AT);
+        if self.options.wait_replicas > 0 {
+            call = call.waiting(self.options.wait_replicas, self.options.wait_timeout);
+        }
         Ok((call, buckets.into_iter().map(|(_, at, number)| (at, number)).collect()))
     }
 

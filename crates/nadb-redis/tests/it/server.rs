@@ -1,6 +1,7 @@
 //! Servers for tests: started on a free port of the loopback, asked until they answer, killed when they are dropped.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -36,14 +37,27 @@ pub(crate) fn free_port() -> u16 {
 }
 
 fn spawn(dir: &TempDir, port: u16, options: &[String]) -> Child {
-    let port = port.to_string();
-    let mut command = Command::new("redis-server");
-    command
-        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
-        .arg(dir.path())
-        .args(options);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // A configuration goes first; sentinels know nothing of `save`.
+    let (config, options): (Vec<&String>, Vec<&String>) =
+        options.iter().partition(|option| option.starts_with('/'));
+    let mut command = redis_server();
+    command.args(config).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(dir.path());
+    if !options.iter().any(|option| *option == "--sentinel") {
+        command.args(["--save", ""]);
+    }
+    command.args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is missing: apt-get install redis-server")
+}
+
+/// The command that starts a server which does not outlive the test that starts it, whatever ends that.
+fn redis_server() -> Command {
+    let has_setpriv = || Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if cfg!(target_os = "linux") && has_setpriv() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        return command;
+    }
+    Command::new("redis-server")
 }
 
 impl Server {
@@ -55,8 +69,15 @@ impl Server {
 
     /// Starts it without waiting until it answers.
     pub(crate) fn begin(options: &[&str]) -> Server {
+        Server::begin_with(options, |_| None)
+    }
+
+    /// The same with a configuration that is made in its folder.
+    pub(crate) fn begin_with(options: &[&str], config: impl FnOnce(&Path) -> Option<PathBuf>) -> Server {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let config = config(dir.path()).map(|path| path.display().to_string());
+        let options = options.iter().map(|option| (*option).to_owned());
+        let options: Vec<String> = config.into_iter().chain(options).collect();
         let child = Mutex::new(spawn(&dir, port, &options));
         Server { port, options, dir, child }
     }
