@@ -68,12 +68,27 @@ impl Topology {
 
     /// The server to ask for a slot.
     pub(crate) fn node(&self, slot: u16) -> Result<Arc<Node>, Failure> {
-        if let Some(node) = self.known.read().node(slot) {
+        if let Some(node) = self.known_node(slot) {
             return Ok(node);
         }
         self.refresh()?;
         let nobody = || Failure::NotSent(format!("no server of the cluster serves the slot {slot}"));
-        self.known.read().node(slot).ok_or_else(nobody)
+        self.known_node(slot).ok_or_else(nobody)
+    }
+
+    fn known_node(&self, slot: u16) -> Option<Arc<Node>> {
+        let address = {
+            let known = self.known.read();
+            if let Some(main) = &known.main {
+                return Some(Arc::clone(main));
+            }
+            let address = known.address(slot)?;
+            if let Some(node) = known.nodes.get(address) {
+                return Some(Arc::clone(node));
+            }
+            address.clone()
+        };
+        Some(self.known.write().at(&address, &self.access))
     }
 
     /// The server at an address that another one named.
@@ -182,16 +197,13 @@ impl Topology {
 }
 
 impl Known {
-    fn node(&self, slot: u16) -> Option<Arc<Node>> {
-        if let Some(main) = &self.main {
-            return Some(Arc::clone(main));
-        }
-        let address = self.moved.get(&slot).or_else(|| {
+    /// Who serves a slot of the cluster.
+    fn address(&self, slot: u16) -> Option<&Address> {
+        self.moved.get(&slot).or_else(|| {
             let behind = self.slots.partition_point(|(first, _, _)| *first <= slot);
             let (_, last, address) = self.slots.get(behind.checked_sub(1)?)?;
             (slot <= *last).then_some(address)
-        })?;
-        self.nodes.get(address).cloned()
+        })
     }
 
     fn at(&mut self, address: &Address, access: &Access) -> Arc<Node> {
@@ -249,4 +261,36 @@ fn slots_of(answer: Value, asked: &Address) -> Option<Vec<(u16, u16, Address)>> 
         Some((first, last, Address::Tcp(host, port)))
     };
     answer.list()?.into_iter().map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_served_by_whom_the_cluster_says_and_by_whom_it_said_last() {
+        let at = |port| Address::Tcp("h".into(), port);
+        let mut known = Known::default();
+        known.take(vec![(100, 200, at(2)), (0, 99, at(1)), (300, 300, at(3))]);
+        let ports = [0, 99, 100, 200, 201, 300, 301].map(|slot| known.address(slot).cloned());
+        let expected = [Some(1), Some(1), Some(2), Some(2), None, Some(3), None];
+        assert_eq!(ports, expected.map(|port| port.map(at)));
+        known.moved.insert(99, at(4));
+        assert_eq!((known.address(99), known.address(98)), (Some(&at(4)), Some(&at(1))));
+        known.take(vec![(0, 99, at(1))]);
+        assert_eq!(known.address(99), Some(&at(1)), "what the cluster says of all is newer");
+    }
+
+    #[test]
+    fn what_a_cluster_says_of_its_slots_is_read() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let master = |host: Value| Value::Array(vec![host, Value::Int(7001), text("id")]);
+        let range = |host| Value::Array(vec![Value::Int(0), Value::Int(5460), master(host)]);
+        let asked = Address::Tcp("asked".into(), 7000);
+        let slots = |host| slots_of(Value::Array(vec![range(host)]), &asked);
+        assert_eq!(slots(text("h")), Some(vec![(0, 5460, Address::Tcp("h".into(), 7001))]));
+        assert_eq!(slots(Value::Nil), Some(vec![(0, 5460, Address::Tcp("asked".into(), 7001))]));
+        assert_eq!(slots_of(Value::Array(vec![Value::Int(1)]), &asked), None);
+        assert_eq!(slots_of(Value::Okay, &asked), None);
+    }
 }
