@@ -6,7 +6,7 @@ use nadb_core::limits::{BATCH_BYTES_MAX, check_key, check_namespace};
 use nadb_core::{
     Backend, BatchAtomicity, Capabilities, ClockSource, Entry, Error, ErrorKind, Feature, Filter, Listing,
     Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result,
-    ScanRequest, Stats, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
+    ScanRequest, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::call::Answer;
@@ -42,6 +42,7 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
         .with(Feature::Stats)
         .with(Feature::Recovery)
         .with(Feature::Streams)
+        .with(Feature::Verify)
         .with(Feature::Expire)
         .with(Feature::Purge);
     capabilities.clock = ClockSource::Server;
@@ -218,6 +219,10 @@ impl Backend for RedisBackend {
     /// What is not as it should be with the servers, and is no reason not to use them, is among its warnings.
     fn recovery(&self) -> Result<&RecoveryReport> {
         Ok(&self.recovery)
+    }
+
+    fn verify(&self) -> Result<VerifyReport> {
+        self.core.verify()
     }
 
     fn stats(&self) -> Result<Stats> {

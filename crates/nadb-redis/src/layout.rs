@@ -54,6 +54,19 @@ impl Store {
         format!("{{{}}}:versions", self.prefix)
     }
 
+    /// What the names of all records match, as SCAN takes it: no byte of a prefix has a meaning there.
+    pub(crate) fn record_pattern(&self) -> String {
+        format!("{{{}:*}}r:*", self.prefix)
+    }
+
+    /// Namespace, bucket and key of the user, from the name of a record.
+    pub(crate) fn record_of<'n>(&self, name: &'n [u8]) -> Option<(u64, usize, &'n [u8])> {
+        let rest = name.strip_prefix(format!("{{{}:", self.prefix).as_bytes())?;
+        let (tag, rest) = rest.split_at_checked(rest.iter().position(|&byte| byte == b'}')?)?;
+        let (id, number) = std::str::from_utf8(tag).ok()?.split_once(':')?;
+        Some((u64::from_str_radix(id, 16).ok()?, number.parse().ok()?, rest.strip_prefix(b"}r:")?))
+    }
+
     /// The last reply of a session, where all keys are on one server.
     pub(crate) fn reply(&self, session: u64) -> String {
         format!("{{{}}}:o:{session:016x}", self.prefix)
@@ -228,6 +241,9 @@ mod tests {
             }
         }
         assert_eq!(space.buckets[3].record(b"k"), b"{nadb:0000000000000007:3}r:k");
+        assert_eq!(store.record_of(&space.buckets[3].record(b"a}r:")), Some((7, 3, &b"a}r:"[..])));
+        assert_eq!(store.record_of(&space.buckets[3].keys()), None);
+        assert_eq!(Store::new("nad").record_of(&space.buckets[3].record(b"k")), None);
         // Part of the format: these never change.
         assert_eq!(space.bucket_number(b"user:1"), space.bucket_number(b"{user:1}:x"));
         assert_eq!(space.bucket_number(b"{}a"), usize::try_from(xxh3_64(b"{}a") % 64).unwrap());

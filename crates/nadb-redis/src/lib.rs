@@ -18,12 +18,16 @@ mod matches;
 mod node;
 mod options;
 mod read;
+mod reader;
 mod record;
+mod reply;
+mod request;
 mod scripts;
 mod session;
 mod stream;
 mod sweep;
 mod topology;
+mod verify;
 mod walk;
 mod write;
 

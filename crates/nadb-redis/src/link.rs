@@ -266,6 +266,26 @@ impl Link {
         Ok(at_once)
     }
 
+    /// The masters, each of which has a part of the data.
+    pub(crate) fn masters(&self) -> Result<Vec<Arc<Node>>> {
+        self.check_open()?;
+        self.topology.masters().map_err(ended)
+    }
+
+    /// The answer of one server, which is asked once.
+    pub(crate) fn ask_node(&self, node: &Node, call: &Call) -> Result<Value> {
+        self.check_open()?;
+        let answer = node.ask(&[&call.bytes], 1).map_err(ended)?.pop().unwrap_or_default();
+        match refusal(&node.name, &answer) {
+            None => Ok(answer),
+            Some(Refusal::Final(error)) => Err(error),
+            Some(other) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the server {} refuses: {other:?}", node.name),
+            )),
+        }
+    }
+
     /// Asks every master the same.
     pub(crate) fn ask_masters(&self, arguments: &[&[u8]]) -> Result<Vec<(String, Value)>> {
         let call = Call::command(0, arguments);
@@ -292,6 +312,14 @@ impl Link {
                 return Err(budget.over(false));
             }
         }
+    }
+}
+
+/// The error of what is not tried again.
+fn ended(failure: Failure) -> Error {
+    match failure {
+        Failure::Final(error) => error,
+        Failure::Lost(why) | Failure::NotSent(why) => Error::new(ErrorKind::Unavailable, why),
     }
 }
 

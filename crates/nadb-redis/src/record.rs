@@ -3,6 +3,7 @@
 //! The script that writes packs the head, and copies the rest from what is packed here; both are read here. Nothing read from a
 //! server is trusted: what does not parse is `Corruption`, and a value is only decompressed to the length that its record says.
 
+use crate::reader::Reader;
 use nadb_core::{Attrs, Codec, Error, ErrorKind, Metadata, Result, Tags, Value, decompress};
 
 /// The one format of `m`.
@@ -80,21 +81,15 @@ fn damaged() -> Error {
     Error::new(ErrorKind::Corruption, "a record on the server is not what was written there")
 }
 
-/// What is left to read.
-struct Reader<'m>(&'m [u8]);
+/// The parts of a record.
+trait Parts<'m>: Sized {
+    fn text(&mut self, len_bytes: usize) -> Option<&'m str>;
+    fn record(&mut self) -> Option<Record>;
+    fn tags(&mut self) -> Option<Tags>;
+    fn attrs(&mut self) -> Option<Attrs>;
+}
 
-impl<'m> Reader<'m> {
-    fn take(&mut self, len: usize) -> Option<&'m [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self, bytes: usize) -> Option<u64> {
-        let taken = self.take(bytes)?;
-        Some(taken.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    }
-
+impl<'m> Parts<'m> for Reader<'m> {
     fn text(&mut self, len_bytes: usize) -> Option<&'m str> {
         let len = usize::try_from(self.number(len_bytes)?).ok()?;
         std::str::from_utf8(self.take(len)?).ok()

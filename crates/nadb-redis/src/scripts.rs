@@ -23,9 +23,11 @@ pub(crate) enum Script {
     Mend,
     /// Changes the list of namespaces.
     List,
+    /// Compares records with sorted sets.
+    Check,
 }
 
-const SOURCES: [(Script, &str); 8] = [
+const SOURCES: [(Script, &str); 9] = [
     (Script::Write, include_str!("scripts/write.lua")),
     (Script::Page, include_str!("scripts/page.lua")),
     (Script::Sweep, include_str!("scripts/sweep.lua")),
@@ -34,6 +36,7 @@ const SOURCES: [(Script, &str); 8] = [
     (Script::Clear, include_str!("scripts/clear.lua")),
     (Script::Mend, include_str!("scripts/mend.lua")),
     (Script::List, include_str!("scripts/list.lua")),
+    (Script::Check, include_str!("scripts/check.lua")),
 ];
 
 static HASHES: LazyLock<Vec<(Script, String)>> = LazyLock::new(|| {

@@ -383,4 +383,22 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "verification_notices_tags_that_the_records_do_not_have",
         without: "Verification finds nothing wrong with a footer that gives rows other tags than their records have.",
     },
+    Mutant {
+        guard: "redis.refusals_are_kept",
+        package: "nadb-redis",
+        test: "a_write_that_was_refused_does_not_happen_later",
+        without: "A write that was sent twice and refused once happens when the first one arrives late.",
+    },
+    Mutant {
+        guard: "redis.reads_see_drops",
+        package: "nadb-redis",
+        test: "a_namespace_dropped_by_another_client_is_gone_for_this_one",
+        without: "A namespace that another client dropped and made again is never found again.",
+    },
+    Mutant {
+        guard: "redis.dropped_versions_are_kept",
+        package: "nadb-redis",
+        test: "versions_go_on_behind_those_of_a_dropped_namespace_though_the_clock_was_set_back",
+        without: "A namespace that is made again gives versions that the dropped one had given.",
+    },
 ];

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 use nadb_conformance::{Backend, CHECKS, Subject};
 use nadb_redis::{RedisBackend, RedisOptions};
@@ -52,16 +51,11 @@ fn run_all(url: &str, excluded: &str) {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let (number, Some(check)) = {
+                loop {
                     let number = next.fetch_add(1, Ordering::SeqCst);
-                    (number, CHECKS.get(number))
-                } {
-                    let begin = Instant::now();
+                    let Some(check) = CHECKS.get(number) else { return };
                     if catch_unwind(AssertUnwindSafe(|| check.run(subject(number)))).is_err() {
                         failures.lock().unwrap().push(format!("{check:?}"));
-                    }
-                    if begin.elapsed().as_millis() > 1000 {
-                        println!("slow: {check:?} {:?}", begin.elapsed());
                     }
                 }
             });

@@ -359,3 +359,40 @@ fn sets_and_records_agree_after_many_changes_by_many() {
     store.purge_expired().unwrap();
     assert_eq!(assert_agree([&server]), keys(&store).len());
 }
+
+#[test]
+fn verification_finds_whatever_does_not_agree() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let forever = Duration::from_secs(600);
+    for number in 0..300 {
+        let ttl = (number % 2 == 0).then_some(forever);
+        one(&store, put(&format!("k{number:03}"), b"value", &["a", "b"], ttl)).unwrap();
+    }
+    let report = store.verify().unwrap();
+    assert_eq!((report.keys, report.records, report.bytes), (300, 300, 300 * 9));
+    let redis::Value::Array(names) = server.command(&["KEYS", "*:0}m"]) else { panic!("a list") };
+    let redis::Value::BulkString(name) = &names[0] else { panic!("a name") };
+    let tag = std::str::from_utf8(&name[..name.len() - 1]).unwrap();
+    let name = |kind: &str| format!("{tag}{kind}");
+    for (damage, restore, word) in [
+        (["ZREM", &name("k"), "k007"].as_slice(), ["ZADD", &name("k"), "0", "k007"].as_slice(), "(k)"),
+        (&["ZADD", &name("k"), "0", "stray"], &["ZREM", &name("k"), "stray"], "(r)"),
+        (&["ZREM", &name("t"), "a\0k007"], &["ZADD", &name("t"), "0", "a\0k007"], "(t)"),
+        (&["ZADD", &name("t"), "0", "c\0k007"], &["ZREM", &name("t"), "c\0k007"], "(t)"),
+        (&["ZADD", &name("t"), "0", "a\0stray"], &["ZREM", &name("t"), "a\0stray"], "(t)"),
+        (&["ZADD", &name("x"), "9e12", "k007"], &["ZREM", &name("x"), "k007"], "(x)"),
+        (&["ZADD", &name("x"), "9e12", "stray"], &["ZREM", &name("x"), "stray"], "(r)"),
+        (&["HSET", &name("y"), "k007", "\u{1}a"], &["HDEL", &name("y"), "k007"], "(y)"),
+    ] {
+        server.command(damage);
+        let error = store.verify().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{damage:?}");
+        assert!(error.to_string().contains(word), "{damage:?}: {error}");
+        server.command(restore);
+        store.verify().unwrap();
+    }
+    server.command(&["HSET", &name("r:k007"), "v", "longer than it says"]);
+    assert_eq!(kind(store.verify()), ErrorKind::Corruption);
+    assert_eq!(kind(get(&store, "k007")), ErrorKind::Corruption);
+}
