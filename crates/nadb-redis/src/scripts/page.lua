@@ -5,7 +5,7 @@
 -- Reply: a status byte; the last key that was looked at, or nothing where the part is done; the keys, or their number.
 local call = redis.call
 if call('HGET', KEYS[1], 's') ~= 'live' then return { '\2' } end
-local EXAMINED_MAX, BYTES_MAX, STEP = 500, 1048576, 100
+local EXAMINED_MAX, BYTES_MAX, STEP = 500, 1048576, 250
 local low, high, is_reverse, wanted, is_count = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5] == '1'
 local with_count = tonumber(ARGV[6])
 local with, without = {}, {}
@@ -14,6 +14,8 @@ for i = 7, #ARGV do
 end
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- Where nothing is due no key has to be looked up.
+local is_any_due = call('ZCOUNT', KEYS[4], '-inf', string.format('%.0f', now)) > 0
 
 -- The rarest of the wanted tags leads; without any the keys themselves do.
 local lead, least
@@ -49,7 +51,7 @@ while true do
     keys = {}
     for i, member in ipairs(part) do keys[i] = string.sub(member, #head + 1) end
   end
-  local dues = call('ZMSCORE', KEYS[4], unpack(keys))
+  local dues = is_any_due and call('ZMSCORE', KEYS[4], unpack(keys)) or {}
   local has, has_not = {}, {}
   for i, tag in ipairs(with) do has[i] = call('ZMSCORE', KEYS[3], unpack(members(tag, keys))) end
   for i, tag in ipairs(without) do has_not[i] = call('ZMSCORE', KEYS[3], unpack(members(tag, keys))) end
