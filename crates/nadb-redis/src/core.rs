@@ -24,6 +24,9 @@ use crate::session::Sessions;
 /// Members of a sorted set, or calls of one pipeline, at most.
 pub(crate) const PAGE: usize = 500;
 
+/// Namespaces that are remembered; then the list is asked anew.
+const KNOWN_MAX: usize = 4096;
+
 /// An open store.
 pub(crate) struct Core {
     pub(crate) link: Link,
@@ -80,7 +83,11 @@ impl Core {
 
     fn remember(&self, name: &str, listed: Listed) -> Arc<Space> {
         let space = Arc::new(Space::new(&self.store, listed));
-        self.spaces.write().insert(name.to_owned(), Arc::clone(&space));
+        let mut spaces = self.spaces.write();
+        if spaces.len() >= KNOWN_MAX {
+            spaces.clear();
+        }
+        spaces.insert(name.to_owned(), Arc::clone(&space));
         space
     }
 
@@ -275,7 +282,9 @@ impl Core {
     pub(crate) fn namespaces(&self) -> Result<Vec<NamespaceInfo>> {
         let live: Vec<_> = self.list()?.into_iter().filter(|(_, listed)| !listed.is_dropping).collect();
         let mut found = Vec::new();
-        for part in live.chunks(PAGE) {
+        let most = live.iter().map(|(_, listed)| listed.buckets).max().unwrap_or(1);
+        let part = (PAGE / usize::try_from(most).unwrap_or(PAGE)).max(1);
+        for part in live.chunks(part) {
             let spaces: Vec<Space> =
                 part.iter().map(|(_, listed)| Space::new(&self.store, *listed)).collect();
             let calls = spaces.iter().flat_map(|space| &space.buckets).flat_map(|bucket| {

@@ -243,6 +243,27 @@ impl RedisOptions {
         self
     }
 
+    /// The user (ACL) and the password for sentinels.
+    #[must_use]
+    pub fn sentinel_login(mut self, user: Option<String>, password: impl Into<String>) -> RedisOptions {
+        (self.sentinel_user, self.sentinel_password) = (user, Secret(Some(password.into())));
+        self
+    }
+
+    /// The number of the database. 0 where it is not set; a cluster has no other.
+    #[must_use]
+    pub fn database(mut self, number: u32) -> RedisOptions {
+        self.database = number;
+        self
+    }
+
+    /// What the servers list the connections under.
+    #[must_use]
+    pub fn client_name(mut self, name: impl Into<String>) -> RedisOptions {
+        self.client_name = Some(name.into());
+        self
+    }
+
     /// Connections to each server, at most. 16 where it is not set.
     #[must_use]
     pub fn pool(mut self, connections: usize) -> RedisOptions {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nadb_core::limits::check_ttl;
+use nadb_core::limits::{VALUE_BYTES_MAX, check_ttl};
 use nadb_core::{
     Action, Compression, Condition, Error, ErrorKind, ExpiryUpdate, Merge, MergeKind, Operation, Outcome,
     Put, Result, TagsUpdate, WriteBatch, compress,
@@ -47,6 +47,9 @@ pub(crate) struct Draft<'b> {
     /// Values that were read for merges, by operation.
     pub(crate) known: HashMap<usize, Known>,
 }
+
+/// Keys and arguments of a call; a server drops the connection at a few more.
+const WORDS_MAX: usize = 1_000_000;
 
 /// How a batch is packed.
 pub(crate) struct Packing {
@@ -146,6 +149,13 @@ impl Draft<'_> {
         let (first, _, _) = *buckets.first().ok_or_else(|| unexpected("for a namespace"))?;
         let mut keys: Vec<Vec<u8>> = buckets.iter().flat_map(|(bucket, _, _)| bucket.own()).collect();
         keys.extend(records);
+        if keys.len() + arguments.len() > WORDS_MAX {
+            let what = format!(
+                "the batch has {} operations, more than one script takes; split it",
+                self.batch.len()
+            );
+            return Err(Error::limit(what));
+        }
         let buckets = buckets.into_iter().map(|(_, at, number)| (at, number)).collect();
         Ok(Packed { buckets, first, keys, arguments })
     }
@@ -259,7 +269,9 @@ fn put_of<'b>(
     rest: &mut Cow<'b, [u8]>,
 ) -> u8 {
     let mut flags = 0;
-    *value = match compress(compression, &put.value) {
+    // Longer ones could not be read again: nothing is decompressed beyond that.
+    let is_short = put.value.len() <= VALUE_BYTES_MAX;
+    *value = match compress(compression, &put.value).filter(|_| is_short) {
         Some(compressed) => {
             flags |= COMPRESSED;
             Cow::Owned(compressed)

@@ -72,9 +72,13 @@ impl Core {
     pub(crate) fn tags(&self, name: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
         let counts = self.in_space(name, |space| {
             let mut counts = BTreeMap::new();
-            for (number, bucket) in space.buckets.iter().enumerate() {
-                if !self.tags_of(bucket, prefix, &mut counts)? {
-                    return Ok(Said::NotLive(number));
+            let begin = [b"[", prefix.as_bytes()].concat();
+            let mut left: Vec<(usize, Vec<u8>)> =
+                (0..space.buckets.len()).map(|number| (number, begin.clone())).collect();
+            while !left.is_empty() {
+                match self.tags_page(space, prefix, left, &mut counts)? {
+                    Said::This(again) => left = again,
+                    Said::NotLive(bucket) => return Ok(Said::NotLive(bucket)),
                 }
             }
             Ok(Said::This(counts))
@@ -86,34 +90,45 @@ impl Core {
         counts.unwrap_or_default().into_iter().map(text).collect()
     }
 
-    /// Adds the tags of a bucket; false where it is not live.
-    fn tags_of(&self, bucket: &Bucket, prefix: &str, counts: &mut BTreeMap<Vec<u8>, u64>) -> Result<bool> {
-        let keys = [bucket.state(), bucket.tags(), bucket.expiries()];
-        let mut from = [b"[", prefix.as_bytes()].concat();
+    /// Adds a page of the tags of each of these buckets, from where it was left; gives those that have more.
+    fn tags_page(
+        &self,
+        space: &Space,
+        prefix: &str,
+        left: Vec<(usize, Vec<u8>)>,
+        counts: &mut BTreeMap<Vec<u8>, u64>,
+    ) -> Result<Said<Vec<(usize, Vec<u8>)>>> {
+        let call = |(number, from): &(usize, Vec<u8>)| {
+            let bucket = space.buckets.get(*number)?;
+            let keys = [bucket.state(), bucket.tags(), bucket.expiries()];
+            Some(Call::script(bucket.slot, Script::Tags, &keys, &[from, prefix.as_bytes(), TAGS.as_bytes()]))
+        };
+        let answers = self.link.ask_all(left.iter().filter_map(call).collect())?;
         let wrong = || unexpected("for tags");
-        loop {
-            let arguments = [&*from, prefix.as_bytes(), TAGS.as_bytes()];
-            let answer = self.link.ask(Call::script(bucket.slot, Script::Tags, &keys, &arguments))?;
+        let mut again = Vec::new();
+        for ((number, from), answer) in left.into_iter().zip(answers) {
             let mut parts = answer.list().ok_or_else(wrong)?.into_iter();
             match parts.next().and_then(Answer::bytes).flatten().as_deref() {
                 Some([0]) => {}
                 Some([3]) => {
-                    self.sweep(std::slice::from_ref(bucket), Counted::Nothing)?;
+                    self.sweep(space.buckets.get(number..=number).unwrap_or_default(), Counted::Nothing)?;
+                    again.push((number, from));
                     continue;
                 }
-                Some([2]) => return Ok(false),
+                Some([2]) => return Ok(Said::NotLive(number)),
                 _ => return Err(wrong()),
             }
-            from = parts.next().and_then(Answer::bytes).flatten().ok_or_else(wrong)?;
+            let from = parts.next().and_then(Answer::bytes).flatten().ok_or_else(wrong)?;
             let mut pairs = parts.next().and_then(Answer::list).ok_or_else(wrong)?.into_iter();
             while let (Some(tag), Some(count)) = (pairs.next(), pairs.next()) {
                 let tag = tag.bytes().flatten().ok_or_else(wrong)?;
                 *counts.entry(tag).or_default() += count.number().ok_or_else(wrong)?;
             }
-            if from.is_empty() {
-                return Ok(true);
+            if !from.is_empty() {
+                again.push((number, from));
             }
         }
+        Ok(Said::This(again))
     }
 
     /// Sweeps all namespaces of the store.

@@ -213,6 +213,8 @@ impl Known {
 
     fn take(&mut self, mut slots: Vec<(u16, u16, Address)>) {
         slots.sort_unstable();
+        // Servers that left take their connections with them.
+        self.nodes.retain(|address, _| slots.iter().any(|(_, _, serving)| serving == address));
         (self.slots, self.moved) = (slots, HashMap::new());
     }
 }

@@ -10,4 +10,5 @@ mod groups;
 mod proxy;
 mod resharding;
 mod server;
+mod sizes;
 mod stores;
