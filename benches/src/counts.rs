@@ -56,7 +56,8 @@ pub fn hot_paths(dir: &Path, size: u64, timer: &mut dyn Timer) -> Result<()> {
     single_operations(&dir.join("singles"), size, timer)?;
     batches(&dir.join("batches"), size, timer)?;
     sealed_reads(&dir.join("sealed"), size, timer)?;
-    openings(&dir.join("sealed"), size, timer)
+    openings(&dir.join("sealed"), size, timer)?;
+    reads_that_are_noted(&dir.join("sealed"), size, timer)
 }
 
 /// What a store does most, without a store: for each key a hash, a checksum over its value, a search for it and a copy.
@@ -226,16 +227,39 @@ fn openings(dir: &Path, size: u64, timer: &mut dyn Timer) -> Result<()> {
     Ok(())
 }
 
+/// Reads of what is sealed in a store that keeps when keys were last read: the first ones of their keys, and later ones within
+/// the same minute.
+fn reads_that_are_noted(dir: &Path, size: u64, timer: &mut dyn Timer) -> Result<()> {
+    let mut options = options(SEGMENT_BYTES, u64::MAX);
+    options.track_access = true;
+    let store = Store::with_backend(Arc::new(Engine::open(Arc::new(RealFs), dir, options)?));
+    let namespace = store.namespace(NAMESPACE)?;
+    let hits = Gets::hits(size, size, SEED);
+    // What opening has left in the checkpoint is brought into memory before.
+    for number in 0..size {
+        expect(namespace.contains(key(number, SEED))?, "a key is missing after opening")?;
+    }
+    gets("get, sealed, noted first", &namespace, &hits, size, timer)?;
+    gets("get, sealed, noted again", &namespace, &hits, size, timer)?;
+    expect(store.stats()?.access_bytes > 0, "nothing was noted")?;
+
+    store.close()
+}
+
 /// A store without a background thread; the engine does what that would do when it is told to.
 fn open(dir: &Path, segment_bytes: u64, checkpoint_rows: u64) -> Result<(Engine, Store)> {
+    let engine = Engine::open(Arc::new(RealFs), dir, options(segment_bytes, checkpoint_rows))?;
+    Ok((engine.clone(), Store::with_backend(Arc::new(engine))))
+}
+
+fn options(segment_bytes: u64, checkpoint_rows: u64) -> Options {
     let mut options = Options::default();
     options.memtable_size = segment_bytes;
     options.background = false;
     options.checkpoint_rows = checkpoint_rows;
     options.clock = Arc::new(ManualClock::new(1_800_000_000_000));
     options.entropy = Arc::new(SeededEntropy::new(SEED));
-    let engine = Engine::open(Arc::new(RealFs), dir, options)?;
-    Ok((engine.clone(), Store::with_backend(Arc::new(engine))))
+    options
 }
 
 fn expect(holds: bool, what: &str) -> Result<()> {

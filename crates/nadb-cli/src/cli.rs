@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, delete, drop_namespace, expire, extract, get, import, incr, inspect, list, namespaces, persist,
-    purge, query, repair, set, stats, tags, ttl, verify,
+    batch, compact, delete, drop_namespace, expire, extract, get, import, incr, inspect, list, namespaces,
+    persist, purge, query, repair, set, stats, tags, ttl, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -86,6 +86,7 @@ enum Command {
     Stats(stats::Stats),
     Inspect(inspect::Inspect),
     Purge(purge::Purge),
+    Compact(compact::Compact),
     Verify(verify::Verify),
     Repair(repair::Repair),
 }
@@ -124,6 +125,7 @@ impl Cli {
             Command::Stats(command) => command.run(&context),
             Command::Inspect(command) => command.run(&context),
             Command::Purge(command) => command.run(&context),
+            Command::Compact(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
             Command::Repair(command) => command.run(&context),
         }

@@ -30,18 +30,23 @@ pub(crate) struct Context {
 impl Context {
     /// Opens the store, creating it where it is missing, runs `work` and closes the store.
     pub(crate) fn with_store<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        self.open(true, work)
+        self.open(true, false, work)
     }
 
     /// Opens the store that must exist, runs `work` and closes the store.
     pub(crate) fn with_existing<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        self.open(false, work)
+        self.open(false, false, work)
     }
 
-    fn open<T>(&self, create: bool, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+    /// The same, where `work` sees when keys were last read, and reads none of them.
+    pub(crate) fn with_last_access<T>(&self, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        self.open(false, true, work)
+    }
+
+    fn open<T>(&self, create: bool, track_access: bool, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
         let store = match &self.url {
             Some(url) => self.connect(url)?,
-            None => self.open_directory(create)?,
+            None => self.open_directory(create, track_access)?,
         };
         let cut = store.recovery().cut_bytes;
         if cut > 0 {
@@ -70,8 +75,8 @@ impl Context {
         }
     }
 
-    fn open_directory(&self, create: bool) -> Result<Store> {
-        let builder = Store::builder().path(&self.path).create(create);
+    fn open_directory(&self, create: bool, track_access: bool) -> Result<Store> {
+        let builder = Store::builder().path(&self.path).create(create).track_access(track_access);
         let builder = builder.durability(self.durability.unwrap_or_default());
         let opening = Opening::begin();
         let store = builder.on_open_progress(opening.observer()).open();

@@ -22,6 +22,7 @@ pub(crate) fn metadata_json(fields: Fields, metadata: &Metadata) -> Fields {
         .with("created_ms", metadata.created_ms)
         .with("updated_ms", metadata.updated_ms)
         .with("expires_ms", metadata.expires_ms)
+        .with("accessed_ms", metadata.accessed_ms)
 }
 
 /// The metadata of a record as a table for people: times in UTC.
@@ -42,6 +43,7 @@ pub(crate) fn metadata_text(key: &[u8], metadata: &Metadata) -> String {
         .with("created", utc(metadata.created_ms))
         .with("updated", utc(metadata.updated_ms))
         .with("expires", metadata.expires_ms.map_or("never".to_owned(), utc))
+        .with("accessed", metadata.accessed_ms.map_or("-".to_owned(), utc))
         .to_table()
 }
 

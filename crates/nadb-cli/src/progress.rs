@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nadb::{OpenPhase, OpenProgress};
+use nadb::{CompactionProgress, OpenPhase, OpenProgress};
 
 use crate::output;
 use crate::present;
@@ -107,5 +107,33 @@ impl Opening {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// How far a compaction has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Compacting {
+    bar: ProgressBar,
+}
+
+impl Compacting {
+    pub(crate) fn begin() -> Compacting {
+        if !Progress::is_visible() {
+            return Compacting { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {percent}% compacting, {msg}");
+        Compacting { bar: style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)) }
+    }
+
+    pub(crate) fn show(&self, progress: CompactionProgress) {
+        self.bar.set_length(progress.total_bytes);
+        self.bar.set_position(progress.done_bytes);
+        self.bar.set_message(present::size(progress.total_bytes));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }

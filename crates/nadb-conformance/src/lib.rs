@@ -37,6 +37,7 @@
 //! custom merges
 //! expire
 //! purge
+//! last access
 //! ");
 //!
 //! // Or all at once, without a test harness.
@@ -49,6 +50,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a check that does not hold panics; that is its result")]
 
+mod accesses;
 mod batches;
 mod conditions;
 mod excluded;
@@ -231,6 +233,11 @@ macro_rules! __checks {
                 expires_in_a_batch_see_what_came_before
                 a_lifetime_beyond_a_limit_is_refused
                 a_snapshot_has_the_expiry_of_its_moment
+            }
+            accesses {
+                reads_of_a_key_are_known_and_looks_are_not
+                a_last_access_outlives_overwrites_and_ends_with_its_key
+                queries_find_by_last_access
             }
             namespaces {
                 a_namespace_comes_with_its_first_record

@@ -1,6 +1,8 @@
 //! Optional methods, durability classes, closing and opening again.
 
-use nadb_core::{Durability, Error, ErrorKind, Feature, Result, ScanRequest, WriteOptions};
+use nadb_core::{
+    CompactionRequest, Durability, Error, ErrorKind, Feature, Result, ScanRequest, WriteOptions,
+};
 
 use crate::Subject;
 use crate::subject::{N, delete, full, set};
@@ -35,6 +37,8 @@ pub(crate) fn optional_methods_work_or_are_refused(s: &mut Subject) {
     check(Feature::Segments, s.backend().segments().err());
     check(Feature::Verify, s.backend().verify().err());
     check(Feature::Recovery, s.backend().recovery().err());
+    check(Feature::Compact, s.backend().compact(&CompactionRequest::new()).err());
+    assert_eq!(s.get("a").as_deref(), Some(&b"v"[..]), "compaction changes nothing");
     check(Feature::Snapshots, s.backend().snapshot().err());
     check(Feature::Streams, s.backend().reader(N, b"a").err());
     check(Feature::Streams, s.backend().writer(set("a", "w"), &WriteOptions::default()).err());
@@ -78,6 +82,7 @@ pub(crate) fn a_closed_store_says_so(s: &mut Subject) {
         (Feature::Streams, backend.reader(N, b"a").map(drop)),
         (Feature::Streams, backend.writer(set("a", "w"), &WriteOptions::default()).map(drop)),
         (Feature::Verify, backend.verify().map(drop)),
+        (Feature::Compact, backend.compact(&CompactionRequest::new()).map(drop)),
     ];
     for (feature, result) in optional {
         if backend.capabilities().has(feature) {

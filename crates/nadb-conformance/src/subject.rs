@@ -177,13 +177,14 @@ impl Subject {
         std::iter::from_fn(|| listing.next_key()).map(Result::unwrap).collect()
     }
 
-    /// All that there is.
+    /// All that there is, but for when it was read.
     pub(crate) fn everything(&self) -> Vec<(String, Vec<Entry>)> {
         let mut names: Vec<_> = self.backend.namespaces().unwrap().into_iter().map(|n| n.name).collect();
         names.sort_unstable();
         let entries = |name: String| {
-            let entries = self.backend.scan(&name, ScanRequest::all()).unwrap().map(Result::unwrap).collect();
-            (name, entries)
+            let entries = self.backend.scan(&name, ScanRequest::all()).unwrap().map(Result::unwrap);
+            let unread = |entry: Entry| Entry::new(entry.key, entry.value, unread(&entry.metadata));
+            (name, entries.map(unread).collect())
         };
         names.into_iter().map(entries).collect()
     }
@@ -216,6 +217,13 @@ impl Subject {
             assert!(error.to_string().contains(word), "the error names {word:?}: {error}");
         }
     }
+}
+
+/// The same but for the last access.
+pub(crate) fn unread(metadata: &Metadata) -> Metadata {
+    let mut unread = metadata.clone();
+    unread.accessed_ms = None;
+    unread
 }
 
 pub(crate) fn put<'a>(key: &'a (impl AsRef<[u8]> + ?Sized), put: Put<'a>) -> Operation<'a> {

@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Clock, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
-    NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanRequest,
-    SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
+    BackendSnapshot, Capabilities, Clock, CompactionReport, CompactionRequest, Durability, Entry, Feature,
+    Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest,
+    RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter,
+    VerifyReport, WriteBatch, query,
 };
 
 /// How a batch is written, beside what it says.
@@ -162,8 +163,10 @@ pub trait Backend: Send + Sync + 'static {
     /// record; what it shows of concurrent writes is [`Capabilities::scans`].
     ///
     /// # Errors
-    /// As [`scan`](Backend::scan); `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses.
+    /// As [`scan`](Backend::scan); `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses; `Unsupported` for one by
+    /// last access without [`Feature::LastAccess`].
     fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
+        self.capabilities().check_filter(&request.filter)?;
         query::by_scan(request, |keys| self.scan(namespace, keys))
     }
 
@@ -172,6 +175,7 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As [`query`](Backend::query).
     fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
+        self.capabilities().check_filter(filter)?;
         query::count_by_scan(filter, |keys| self.scan(namespace, keys))
     }
 
@@ -184,7 +188,8 @@ pub trait Backend: Send + Sync + 'static {
         query::tags_by_scan(prefix, self.scan(namespace, ScanRequest::all())?)
     }
 
-    /// Says that a key was read now, where the backend keeps that, and whether the key is there. The default only looks.
+    /// Says that a key was read now, where the backend keeps that ([`Feature::LastAccess`]), and whether the key is there. The
+    /// default only looks.
     ///
     /// # Errors
     /// As [`get`](Backend::get).
@@ -207,6 +212,17 @@ pub trait Backend: Send + Sync + 'static {
     /// `Unsupported`; those of a write.
     fn purge_expired(&self) -> Result<PurgeReport> {
         Err(self.capabilities().unsupported(Feature::Purge.name()))
+    }
+
+    /// Gives back the space of what is dead, now and not some time later in the background. It changes nothing that anybody can read.
+    /// Optional: [`Feature::Compact`].
+    ///
+    /// # Errors
+    /// `Unsupported`; those of a write; `Corruption` where what is live cannot be read. The store is as before, but for what the
+    /// report of an earlier part says.
+    fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        let _ = request;
+        Err(self.capabilities().unsupported(Feature::Compact.name()))
     }
 
     /// All namespaces with the numbers of their keys, in any order.

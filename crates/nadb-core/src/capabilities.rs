@@ -12,7 +12,8 @@ use crate::limits::{
     check_ttl, check_value_len_max,
 };
 use crate::{
-    Action, Durability, Error, ExpiryUpdate, MergeKind, Operation, Put, Result, WriteBatch, WriteOptions,
+    Action, Durability, Error, ExpiryUpdate, Filter, MergeKind, Operation, Put, Result, WriteBatch,
+    WriteOptions,
 };
 
 /// Something that a backend may have or not. A name here says that it works; the method that belongs to it answers
@@ -40,6 +41,11 @@ pub enum Feature {
     Expire,
     /// [`Backend::purge_expired`](crate::Backend::purge_expired).
     Purge,
+    /// [`Backend::compact`](crate::Backend::compact).
+    Compact,
+    /// [`Metadata::accessed_ms`](crate::Metadata::accessed_ms), and queries by it. A backend may have it or not by how it was
+    /// opened.
+    LastAccess,
 }
 
 impl Feature {
@@ -55,6 +61,8 @@ impl Feature {
         Feature::CustomMerges,
         Feature::Expire,
         Feature::Purge,
+        Feature::Compact,
+        Feature::LastAccess,
     ];
 
     /// Its name, as it stands in errors and in lists.
@@ -71,6 +79,8 @@ impl Feature {
             Feature::CustomMerges => "custom merges",
             Feature::Expire => "expire",
             Feature::Purge => "purge",
+            Feature::Compact => "compact",
+            Feature::LastAccess => "last access",
         }
     }
 }
@@ -216,6 +226,17 @@ impl Capabilities {
                 "the batch has {bytes} bytes of keys and values, the limit is {} bytes; split it",
                 self.batch_bytes_max
             )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a filter that asks for what the backend does not keep.
+    ///
+    /// # Errors
+    /// `Unsupported` for one by last access without [`Feature::LastAccess`].
+    pub fn check_filter(&self, filter: &Filter) -> Result<()> {
+        if filter.asks_for_access() && !self.has(Feature::LastAccess) {
+            return Err(self.unsupported("queries by last access"));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod backend;
 mod capabilities;
 mod clock;
 mod codec;
+mod compaction;
 mod entropy;
 mod error;
 pub mod guard;
@@ -30,6 +31,9 @@ pub use backend::{Backend, WriteOptions};
 pub use capabilities::{BatchAtomicity, Capabilities, ClockSource, Feature, ScanConsistency};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{Codec, CodecError, Compression, compress, decompress};
+pub use compaction::{
+    CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, OnCompaction,
+};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use error::{Error, ErrorKind, Result};
 pub use histogram::{Histogram, OpStats, OpTimes};

@@ -133,7 +133,13 @@ pub struct Metadata {
     pub updated_ms: u64,
     /// When the record expires, Unix milliseconds; from that millisecond on it is invisible.
     pub expires_ms: Option<u64>,
-    /// When the record was last read, Unix milliseconds, coarsely; where the backend keeps that, and it was read since that began.
+    /// When the key was last read, Unix milliseconds, coarsely: by a minute or so too early. `None` on a backend without
+    /// [`Feature::LastAccess`](crate::Feature::LastAccess), and where no read is known since the key came into being.
+    ///
+    /// `get`, `get_with`, `get_entry`, `get_many`, a `reader` and `touch` are reads; listings, queries, `metadata`, `contains` and
+    /// reads of a snapshot are not. What shows it shows what was known before. Overwrites and another expiry keep it; a
+    /// delete or expiry ends it. It is a hint: a crash may take the latest reads out of it, and so may a write of the same key
+    /// at the same moment. A snapshot's records show what is known when they are asked for.
     pub accessed_ms: Option<u64>,
 }
 

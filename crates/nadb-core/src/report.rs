@@ -63,6 +63,14 @@ pub struct SegmentInfo {
     pub first_seq: Option<u64>,
     /// The last sequence number, if it has any record.
     pub last_seq: Option<u64>,
+    /// Whether a compaction has made it: its records stand in key order.
+    pub is_compacted: bool,
+    /// Bytes of records and footer that a compaction would free.
+    pub gain_bytes: u64,
+    /// Whether the next compaction takes it, and why, or why not; empty where nobody compacts.
+    pub verdict: String,
+    /// Whether the next compaction takes it.
+    pub is_chosen: bool,
 }
 
 impl SegmentInfo {
@@ -80,6 +88,10 @@ impl SegmentInfo {
             live_bytes: 0,
             first_seq: None,
             last_seq: None,
+            is_compacted: false,
+            gain_bytes: 0,
+            verdict: String::new(),
+            is_chosen: false,
         }
     }
 
@@ -159,6 +171,18 @@ pub struct Stats {
     pub time_mark_ms: u64,
     /// Why nothing is let go of in the background though it has expired; `None` where all is well. See docs/ttl.md.
     pub reaping_refused: Option<String>,
+    /// Compactions that were done since the store was opened.
+    pub compactions: u64,
+    /// Bytes of the segments that they have replaced.
+    pub compacted_bytes: u64,
+    /// Bytes that they have written; part of `written_bytes`.
+    pub compaction_written_bytes: u64,
+    /// Why the last compaction in the background was not done; `None` where all is well.
+    pub compaction_failure: Option<String>,
+    /// Segments that compactions have replaced and whose files are still there, because somebody holds what is in them.
+    pub retired_segments: u64,
+    /// Bytes of those files.
+    pub retired_bytes: u64,
     /// Views that are open: snapshots, scans, reads of several keys.
     pub views: u64,
     /// How long the oldest of them has been open.
@@ -171,6 +195,8 @@ pub struct Stats {
     pub versions_bytes: u64,
     /// RAM of the counts of tags, of the namespaces that were asked for them, in bytes; an estimate.
     pub tag_counts_bytes: u64,
+    /// RAM of when records were last read, in bytes; zero where nobody keeps that.
+    pub access_bytes: u64,
     /// Counts and times by operation, since the store was opened.
     pub ops: OpStats,
     /// Write batches (single writes included) that were done since the store was opened.
@@ -270,8 +296,11 @@ impl Stats {
     /// ```
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let follows_keys =
-            self.index_bytes + self.live_set_bytes + self.footer_memory_bytes + self.tag_counts_bytes;
+        let follows_keys = self.index_bytes
+            + self.live_set_bytes
+            + self.footer_memory_bytes
+            + self.tag_counts_bytes
+            + self.access_bytes;
         self.limited_bytes() + follows_keys + self.versions_bytes + self.fixed_bytes
     }
 }

@@ -4,22 +4,26 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::{BLOB_BYTES_MAX, VALUE_BYTES_MAX};
 use nadb_core::{
-    Backend, BackendSnapshot, Capabilities, Durability, Entry, Feature, Filter, Listing, Matches, Metadata,
-    NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest, RecoveryReport, Result, ScanConsistency,
-    ScanRequest, SegmentInfo, Stats, Value, ValueReader, ValueWriter, VerifyReport, WriteBatch, WriteOptions,
+    Backend, BackendSnapshot, Capabilities, CompactionReport, CompactionRequest, Durability, Entry, Feature,
+    Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest,
+    RecoveryReport, Result, ScanConsistency, ScanRequest, SegmentInfo, Stats, Value, ValueReader,
+    ValueWriter, VerifyReport, WriteBatch, WriteOptions,
 };
 
 use crate::{Engine, Snapshot};
 
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| {
     let mut capabilities = Capabilities::new("engine");
-    capabilities.features.extend(Feature::ALL);
+    capabilities.features.extend(Feature::ALL.iter().filter(|feature| **feature != Feature::LastAccess));
     capabilities.durability = vec![Durability::Buffered, Durability::Flushed, Durability::Synced];
     capabilities.scans = ScanConsistency::Settled;
     capabilities.value_bytes_max = BLOB_BYTES_MAX;
     capabilities.apart_bytes_min = VALUE_BYTES_MAX as u64;
     capabilities
 });
+
+static WITH_LAST_ACCESS: LazyLock<Capabilities> =
+    LazyLock::new(|| CAPABILITIES.clone().with(Feature::LastAccess));
 
 /// What every engine can do.
 pub(crate) fn capabilities() -> &'static Capabilities {
@@ -28,7 +32,7 @@ pub(crate) fn capabilities() -> &'static Capabilities {
 
 impl Backend for Engine {
     fn capabilities(&self) -> &Capabilities {
-        capabilities()
+        if self.tracks_access() { &WITH_LAST_ACCESS } else { capabilities() }
     }
 
     fn write(&self, batch: &WriteBatch<'_>, options: &WriteOptions) -> Result<Vec<Outcome>> {
@@ -55,6 +59,10 @@ impl Backend for Engine {
         Engine::contains(self, namespace, key)
     }
 
+    fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        Engine::touch(self, namespace, key)
+    }
+
     fn tags(&self, namespace: &str, prefix: &str) -> Result<Vec<(String, u64)>> {
         Engine::tags(self, namespace, prefix)
     }
@@ -77,6 +85,10 @@ impl Backend for Engine {
 
     fn purge_expired(&self) -> Result<PurgeReport> {
         Engine::purge_expired(self)
+    }
+
+    fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        Engine::compact(self, request)
     }
 
     fn now_ms(&self) -> Result<u64> {

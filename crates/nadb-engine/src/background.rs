@@ -9,6 +9,9 @@ use nadb_core::{Error, Result};
 
 use crate::engine::Shared;
 
+/// How long it waits before it looks again whether replaced segments are still in use.
+const REMOVE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why the thread wakes.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
@@ -51,6 +54,7 @@ impl Shared {
         // Whether more has expired than was let go of at one go.
         let mut goes_on = false;
         loop {
+            let until_minute = self.tick_access();
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
@@ -58,7 +62,9 @@ impl Shared {
                 if !wake.must_stop && (has_failed || !is_due) {
                     let until_flush = (!self.is_quiet()).then_some(self.options.flush_interval);
                     let until_reaping = if goes_on { Some(Duration::ZERO) } else { self.until_reaping() };
-                    match until_flush.into_iter().chain(until_reaping).min() {
+                    let until_removal = (self.log.retired().1 > 0).then_some(REMOVE_AGAIN);
+                    let times = [until_flush, until_reaping, until_minute, until_removal];
+                    match times.into_iter().flatten().min() {
                         None => self.woken.wait(&mut wake),
                         Some(time) if time.is_zero() => {}
                         Some(time) => _ = self.woken.wait_for(&mut wake, time),
@@ -73,10 +79,14 @@ impl Shared {
             // What fails here is not lost: frames stay in memory for the next attempt, a failed sync poisons the store, and
             // the next write hears of either.
             has_failed = self.maintain_files().and_then(|()| self.seal_next()).is_err();
-            let _ = self.keyspace.purge_dropped();
+            let _ = self.keyspace.purge_dropped_if_free();
             let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
             // What cannot be let go of now is due again at the next look.
             goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);
+            // What has been replaced, and was still in use.
+            let _ = self.log.remove_retired(false);
+            self.compactor.note();
+            self.save_access_if_due();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
             if elapsed >= self.options.sync_interval {
                 self.look_at_clock();

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use nadb_compact::{Demand, Policy, Reason};
 use nadb_core::{
-    Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata, Operation, Outcome, PurgeReport,
-    QueryRequest, Result, Value, ValueReader, ValueWriter, WriteBatch, WriteOptions,
+    CompactionReport, CompactionRequest, Durability, Entry, Error, ErrorKind, Filter, Matches, Metadata,
+    Operation, Outcome, PurgeReport, QueryRequest, Result, Value, ValueReader, ValueWriter, WriteBatch,
+    WriteOptions,
 };
 use nadb_log::{Log, LogOptions};
 use nadb_vfs::Fs;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
+use crate::access::{AccessClock, Reading};
 use crate::background;
 use crate::blobs::Blobs;
+use crate::compaction::{self, Compactor};
 use crate::inflight::InFlight;
 use crate::keyspace::{Keyspace, Write};
 use crate::namespaces::Namespace;
@@ -54,7 +58,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Drop for Handle {
@@ -90,6 +94,9 @@ pub(crate) struct Shared {
     pub(crate) sealing: Sealing,
     pub(crate) reaper: Reaper,
     pub(crate) trust: Trust,
+    pub(crate) compactor: Compactor,
+    pub(crate) policy: Policy,
+    pub(crate) access_clock: AccessClock,
     /// Held shared by each write from beginning to end; alone by whoever needs the log to stand still.
     pub(crate) writers: RwLock<()>,
     closed: AtomicBool,
@@ -103,6 +110,10 @@ pub(crate) struct Shared {
 }
 
 impl Engine {
+    pub(crate) fn tracks_access(&self) -> bool {
+        self.handle.shared.options.track_access
+    }
+
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
@@ -128,6 +139,7 @@ impl Engine {
 
     fn open_store(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Engine> {
         options.check()?;
+        let policy = compaction::policy(&options)?;
         let keyspace = Arc::new(Keyspace::new());
         keyspace.memory.set_limit(options.memory_limit);
         let log_options = LogOptions {
@@ -156,6 +168,7 @@ impl Engine {
         recovery.last_seq = recovered.last_seq.0;
         recovery.from_checkpoint = recovered.from_checkpoint;
         recovery.warnings.clone_from(&recovered.warnings);
+        let access_clock = AccessClock::new(&options);
         let (background, slow_above) = (options.background, options.slow_above);
         let shared = Arc::new(Shared {
             log,
@@ -169,6 +182,9 @@ impl Engine {
             sealing: Sealing::default(),
             reaper: Reaper::default(),
             trust: Trust::default(),
+            compactor: Compactor::default(),
+            policy,
+            access_clock,
             writers: RwLock::new(()),
             closed: AtomicBool::new(false),
             recovery,
@@ -179,8 +195,16 @@ impl Engine {
         });
         shared.note_opened();
         shared.look_at_clock();
-        let thread = if background { Some(background::spawn(&shared)?) } else { None };
-        Ok(Engine { handle: Arc::new(Handle { shared, thread: Mutex::new(thread) }) })
+        // First what ends the threads should one of them not start.
+        let handle = Arc::new(Handle { shared, threads: Mutex::default() });
+        if background {
+            let shared = &handle.shared;
+            handle.threads.lock().push(background::spawn(shared)?);
+            if shared.options.auto_compact {
+                handle.threads.lock().push(compaction::spawn(shared)?);
+            }
+        }
+        Ok(Engine { handle })
     }
 
     /// Does all operations of the batch or none, in one frame; later ones see what earlier ones did. One outcome each.
@@ -198,7 +222,7 @@ impl Engine {
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
         let shared = &self.handle.shared;
-        shared.get(|slots| shared.find_visible(slots, namespace, key))
+        shared.get(Reading::Counts, |slots| shared.find_visible(slots, namespace, key))
     }
 
     /// Shows `read` the value of a key where it stands, and says whether there was one; while `read` runs, no segment and no
@@ -208,7 +232,7 @@ impl Engine {
     /// As [`Engine::get`]; `read` is not called then.
     pub fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
         let shared = &self.handle.shared;
-        shared.show(|slots| shared.find_visible(slots, namespace, key), read)
+        shared.show(Reading::Counts, |slots| shared.find_visible(slots, namespace, key), read)
     }
 
     /// Value and metadata of a key; `None` when it is absent or expired.
@@ -217,7 +241,7 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
         let shared = &self.handle.shared;
-        shared.get_entry(|slots| shared.find_visible(slots, namespace, key))
+        shared.get_entry(Reading::Counts, |slots| shared.find_visible(slots, namespace, key))
     }
 
     /// The metadata of a key; `None` when it is absent or expired.
@@ -240,12 +264,23 @@ impl Engine {
         Ok(shared.find_visible(&slots, namespace, key)?.is_some())
     }
 
+    /// Says that a key was read now, where the store keeps that, and whether it is there.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
+        let shared = &self.handle.shared;
+        let slots = shared.keyspace.slot_table();
+        let found = shared.find_visible(&slots, namespace, key)?;
+        Ok(found.inspect(|found| shared.note_read(Reading::Counts, &slots, found)).is_some())
+    }
+
     /// The values of several keys, all as of one moment, in the order of `keys`.
     ///
     /// # Errors
     /// As [`Engine::get`].
     pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
-        self.snapshot()?.get_many(namespace, keys)
+        self.snapshot()?.get_many_as(Reading::Counts, namespace, keys)
     }
 
     /// The store as of now, for as long as it is held: what is written afterwards does not show.
@@ -269,7 +304,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::get`]; `Limit` or `InvalidInput` for a filter that [`Filter::check`] refuses, `Unsupported` for one by last
-    /// access.
+    /// access without [`Options::track_access`].
     pub fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
         let begin = || Ok(Box::new(self.snapshot()?.query(namespace, request)?) as Box<dyn Matches>);
         self.handle.shared.timed_query(begin)
@@ -311,7 +346,10 @@ impl Engine {
     pub fn reader(&self, namespace: &str, key: &[u8]) -> Result<Option<impl ValueReader + use<>>> {
         let shared = &self.handle.shared;
         let slots = shared.keyspace.slot_table();
-        shared.find_visible(&slots, namespace, key)?.map(|found| Reader::open(shared, &found)).transpose()
+        let Some(found) = shared.find_visible(&slots, namespace, key)? else { return Ok(None) };
+        let reader = Reader::open(shared, &found)?;
+        shared.note_read(Reading::Counts, &slots, &found);
+        Ok(Some(reader))
     }
 
     /// All namespaces in order of their names.
@@ -372,6 +410,36 @@ impl Engine {
         self.handle.close()
     }
 
+    /// Rewrites the segments that hold any of the keys that are meant, without what is dead in them, in key order. Reads and writes go
+    /// on meanwhile; where these are many, the compaction takes its time.
+    ///
+    /// # Errors
+    /// As a write; `Corruption` where a live record does not verify. The store is as before.
+    pub fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        self.handle.shared.compact(request)
+    }
+
+    /// Rewrites those of some segments that are sealed: for tests, and for who knows better than the policy.
+    ///
+    /// # Errors
+    /// As [`Engine::compact`].
+    pub fn compact_segments(&self, ids: &[u32]) -> Result<CompactionReport> {
+        self.handle.shared.compact_chosen(ids)
+    }
+
+    /// Compacts what the policy would have compacted while the store is at rest, until nothing is left to do; what the thread does
+    /// that compacts, where there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::compact`]; `NoSpace` also where the disk has no room for a compaction that is due.
+    pub fn compact_due(&self) -> Result<CompactionReport> {
+        let mut report = CompactionReport::default();
+        while let Some(done) = self.handle.shared.compact_next(Demand::AtRest)? {
+            report.add(&done);
+        }
+        Ok(report)
+    }
+
     /// Counts and sizes.
     ///
     /// # Errors
@@ -404,7 +472,7 @@ impl Engine {
     }
 
     /// Does once what the background thread does: hands buffered frames to the operating system, lets go of what has expired, syncs,
-    /// prepares a segment, seals those that are full, and writes an end mark when nothing was written since the last time.
+    /// prepares a segment, seals those that are full, writes when records were last read, and an end mark when nothing was written since the last time.
     ///
     /// # Errors
     /// As [`Engine::flush`].
@@ -416,6 +484,9 @@ impl Engine {
         shared.log.sync_all()?;
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
+        shared.log.remove_retired(false)?;
+        shared.tick_access();
+        shared.save_access();
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }
     }
 }
@@ -424,7 +495,7 @@ impl Handle {
     fn close(&self) -> Result<()> {
         let shared = &self.shared;
         // Held to the end: who closes while another does returns when the store is closed, too.
-        let mut thread = self.thread.lock();
+        let mut threads = self.threads.lock();
         {
             // Writes that have begun end first; none begins afterwards.
             let _alone = shared.writers.write();
@@ -434,13 +505,17 @@ impl Handle {
         }
         shared.wake.lock().must_stop = true;
         shared.woken.notify_all();
-        if let Some(thread) = thread.take() {
+        shared.compactor.stop();
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
+        // Somebody else's compaction: it sees that the store is being closed.
+        drop(shared.compactor.wait());
         let _span = trace::close_span(&shared.dir);
         let begun = shared.options.clock.monotonic();
         shared.seal_before_close();
         shared.look_at_clock();
+        shared.save_access();
         let closed = shared.log.close_and(|closed| shared.save_checkpoint(closed));
         let took = shared.options.clock.monotonic().saturating_sub(begun);
         trace::closed(closed.as_ref().map(|_| ()), took);
@@ -503,7 +578,14 @@ impl Shared {
         stats.buffered_bytes = self.log.buffered_bytes() as u64;
         stats.published_seq = self.log.published_seq().0;
         stats.durable_seq = self.log.durable_seq().0;
-        stats.written_bytes = load(&log.written_bytes);
+        let compacted = *self.compactor.totals.lock();
+        stats.compactions = compacted.compactions;
+        stats.compacted_bytes = compacted.bytes_before;
+        stats.compaction_written_bytes = compacted.bytes_written;
+        stats.compaction_failure = self.compactor.failure.lock().as_ref().map(Error::to_string);
+        let (retired_bytes, retired_segments) = self.log.retired();
+        (stats.retired_bytes, stats.retired_segments) = (retired_bytes, retired_segments as u64);
+        stats.written_bytes = load(&log.written_bytes) + compacted.bytes_written;
         stats.appends = load(&log.appends);
         stats.syncs = load(&log.syncs);
         stats.segment_waits = load(&log.segment_waits);
@@ -516,6 +598,7 @@ impl Shared {
         for slot in slots.iter() {
             let rows = slot.rows();
             stats.live_set_bytes += slot.live.memory_bytes();
+            stats.access_bytes += slot.access.memory_bytes();
             let bytes = rows.memory_bytes() as u64;
             match slot.segment.extent().filter(|_| slot.segment.is_sealed()) {
                 None => stats.memtable_bytes += bytes,
@@ -542,6 +625,7 @@ impl Shared {
     fn segment_infos(&self) -> Result<Vec<SegmentInfo>> {
         self.check_open_to_read()?;
         let (segments, active, spare) = self.log.segments();
+        let outlook = self.outlook();
         let info = |segment: &Arc<nadb_log::Segment>| {
             let live = self.keyspace.slot(segment.id());
             let live = live.as_ref().map_or((0, 0), |slot| (slot.live.live_count(), slot.live.live_bytes()));
@@ -559,6 +643,12 @@ impl Shared {
             info.footer_bytes = footer_bytes(segment);
             info.first_seq = range.map(|(first, _)| first.0);
             info.last_seq = range.map(|(_, last)| last.0);
+            info.is_compacted = segment.is_compacted();
+            if let Some(verdict) = outlook.iter().find(|verdict| verdict.id == segment.id()) {
+                info.gain_bytes = verdict.gain_bytes;
+                info.verdict = verdict.reason.to_string();
+                info.is_chosen = matches!(verdict.reason, Reason::Chosen(_));
+            }
             info
         };
         Ok(segments.iter().map(info).collect())

@@ -37,8 +37,8 @@ pub(crate) struct Keyspace {
     hash_seed: AtomicU64,
     /// Nothing that expired at or before this is visible, whatever the wall clock shows.
     time_mark_ms: AtomicU64,
-    /// Held while the keys of dropped namespaces are taken out.
-    purging: Mutex<()>,
+    /// Held while the keys of dropped namespaces are taken out, and while a compaction moves keys to where it has copied them.
+    moving: Mutex<()>,
 }
 
 /// What a record was read into.
@@ -64,6 +64,28 @@ pub(crate) struct Displaced {
     pub(crate) ordinal: Ordinal,
 }
 
+impl Displaced {
+    /// The copy that a compaction has made of it.
+    #[inline]
+    pub(crate) fn moved(&self) -> Option<Displaced> {
+        let (slot, ordinal, offset) = self.slot.moved(self.ordinal)?;
+        let at = Location { segment: slot.segment.id(), offset, len: self.at.len };
+        Some(Displaced { at, slot: Arc::clone(slot), ordinal })
+    }
+
+    /// All copies, the newest last: none but while a writer comes across a compaction.
+    #[inline]
+    fn copies(&self) -> SmallVec<[Displaced; 1]> {
+        let mut copies = SmallVec::new();
+        let mut next = self.moved().filter(|_| guard::on("compact.deaths_forwarded"));
+        while let Some(copy) = next {
+            next = copy.moved();
+            copies.push(copy);
+        }
+        copies
+    }
+}
+
 /// The last record that a frame has of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NewRecord {
@@ -75,6 +97,8 @@ pub(crate) struct NewRecord {
     pub(crate) row: u32,
     /// Whether the key is there afterwards: not where it is a tombstone.
     pub(crate) is_live: bool,
+    /// Whether the key has been there all the time, from the record before the frame to this one.
+    pub(crate) lives_on: bool,
 }
 
 /// What a frame does to one key.
@@ -150,7 +174,7 @@ impl Keyspace {
             slots: Published::new(SlotTable::default()),
             hash_seed: AtomicU64::new(0),
             time_mark_ms: AtomicU64::new(0),
-            purging: Mutex::new(()),
+            moving: Mutex::new(()),
         }
     }
 
@@ -217,15 +241,23 @@ impl Keyspace {
         }
         for change in &frame.changes.keys {
             // An operation that found nothing to do leaves its key as it is.
-            let Some(new) = change.new else { continue };
+            let Some(record) = change.new else { continue };
             let at = Location {
                 segment: frame.placed.segment,
-                offset: frame.placed.body_offset + new.at,
-                len: new.len,
+                offset: frame.placed.body_offset + record.at,
+                len: record.len,
             };
-            let new = Some((at, Ordinal(frame.first.0 + new.row), new.is_live));
+            let new = Some((at, Ordinal(frame.first.0 + record.row), record.is_live));
             let killer = (last, remember);
             self.apply(change.hash, &change.namespace, change.old.as_ref(), frame.slot, new, killer);
+            if let Some(old) = &change.old {
+                let lives_on = record.lives_on || !guard::on("access.ends_with_its_key");
+                let heir = lives_on.then_some(at.offset);
+                frame.slot.take_access((&old.slot, old.at.offset), heir, remember);
+                for copy in old.copies() {
+                    frame.slot.take_access((&copy.slot, copy.at.offset), heir, remember);
+                }
+            }
         }
         if frame.changes.keys.iter().any(|change| change.namespace.tag_counts.is_on()) {
             count_tags(frame);
@@ -250,23 +282,30 @@ impl Keyspace {
             (None, Some((_, ordinal, _))) if old.is_some() => slot.live.set_marker(ordinal),
             _ => {}
         }
+        let copies = old.map(Displaced::copies).unwrap_or_default();
         if let Some(old) = old {
             // What a view may still ask for is remembered before the index changes: it looks there first.
             if remember && guard::on("view.version_before_index") {
-                self.versions.remember(hash, old.at, killer, Arc::clone(&old.slot));
+                let newest = copies.last().unwrap_or(old);
+                self.versions.remember(hash, newest.at, killer, Arc::clone(&newest.slot));
             }
             old.slot.live.kill(old.ordinal, old.at.len, killer, remember);
+            for copy in &copies {
+                copy.slot.live.kill(copy.ordinal, copy.at.len, killer, remember);
+            }
         }
+        // A compaction may have moved the key to any of the copies, but to no other place.
+        let mut places = old.into_iter().chain(&copies);
         match (old, live) {
             (None, Some((at, ..))) => {
                 self.index.insert(hash, at);
                 namespace.keys.fetch_add(1, Ordering::Relaxed);
             }
-            (Some(old), Some((at, ..))) => {
-                self.index.replace(hash, old.at, at);
+            (Some(_), Some((at, ..))) => {
+                places.any(|place| self.index.replace(hash, place.at, at));
             }
-            (Some(old), None) => {
-                self.index.remove(hash, old.at);
+            (Some(_), None) => {
+                places.any(|place| self.index.remove(hash, place.at));
                 namespace.keys.fetch_sub(1, Ordering::Relaxed);
             }
             (None, None) => {}
@@ -283,6 +322,7 @@ impl Keyspace {
         for (hash, namespace, row, tags) in rows {
             // What it has displaced must stay so.
             row.slot.live.set_marker(row.ordinal);
+            row.copies().iter().for_each(|copy| copy.slot.live.set_marker(copy.ordinal));
             self.apply(*hash, namespace, Some(row), &row.slot, None, killer);
             if namespace.tag_counts.is_on() {
                 namespace.tag_counts.hold().remove(tags);
@@ -361,7 +401,19 @@ impl Keyspace {
     /// # Errors
     /// `Corruption` or `Io` where a footer cannot be read; what is left is tried again at the next call.
     pub(crate) fn purge_dropped(&self) -> Result<()> {
-        let _purging = self.purging.lock();
+        let _moving = self.moving.lock();
+        self.purge_held()
+    }
+
+    /// As [`Keyspace::purge_dropped`], where nobody moves keys just now; else some other time.
+    ///
+    /// # Errors
+    /// As [`Keyspace::purge_dropped`].
+    pub(crate) fn purge_dropped_if_free(&self) -> Result<()> {
+        self.moving.try_lock().map_or(Ok(()), |_moving| self.purge_held())
+    }
+
+    fn purge_held(&self) -> Result<()> {
         let purgeable = self.namespaces.purgeable(&self.views.lock());
         for namespace in purgeable {
             for slot in self.slots().iter() {
@@ -372,10 +424,22 @@ impl Keyspace {
         Ok(())
     }
 
-    /// Runs `f` while no keys of dropped namespaces are being taken out.
-    pub(crate) fn without_purging<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _purging = self.purging.lock();
+    /// Runs `f` while no keys of dropped namespaces are being taken out, and no compaction moves keys.
+    pub(crate) fn while_nothing_moves<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _moving = self.moving.lock();
         f()
+    }
+
+    /// From now on views see `new` in the place of `old`; reads of places that the index still names find them in `old`.
+    pub(crate) fn replace_slots(&self, old: &[Arc<Slot>], new: &[Arc<Slot>]) {
+        // Under the lock under which views are taken: each has the one or the other.
+        let _views = self.views.lock();
+        self.slots.update(|table| table.replaced(old, new));
+    }
+
+    /// Nothing names the slots any more that were replaced.
+    pub(crate) fn forget_replaced(&self) {
+        self.slots.update(SlotTable::without_leaving);
     }
 
     fn purge_from(&self, slot: &Slot, namespace: &Namespace) -> Result<()> {
@@ -435,11 +499,12 @@ fn count_tags(frame: &Frame<'_>) {
                 continue;
             }
             let new = change.new.filter(|new| new.is_live).and_then(|new| frame.body.record(new.at).ok());
-            let new = new.map(|new| new.tag_list()).unwrap_or_default();
             if let Some(old) = &change.old_tags {
                 held.remove(old);
             }
-            held.add(new);
+            if let Some(new) = &new {
+                held.add(new);
+            }
         }
     }
 }

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod backend;
 mod background;
 mod blobs;
 mod checkpoint;
+mod compaction;
 mod engine;
 mod inflight;
 mod keyspace;
@@ -41,6 +43,7 @@ mod write;
 
 pub use engine::Engine;
 pub use memory::MEMORY_LIMIT_MIN;
+pub use nadb_compact::{Strip, StripSegment, StripStyle};
 pub use nadb_log::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     ReadMode, RepairOutcome, RepairReport,

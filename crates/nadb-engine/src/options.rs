@@ -69,6 +69,19 @@ pub struct Options {
     /// Closing seals all segments where the next opening would have to replay at least so many records; 0 is always. Fewer stay
     /// where they are, and the next session goes on behind them, so that many short sessions do not make many segments.
     pub seal_rows: u64,
+    /// Whether a thread of its own compacts segments as more and more of them is dead. Without it, and without
+    /// [`Options::background`], space comes back by [`crate::Engine::compact`] alone.
+    pub auto_compact: bool,
+    /// The share of all bytes that may be dead while nobody writes, 0.02 to 0.9; the compactor rewrites segments until it is less.
+    pub dead_share: f64,
+    /// The most that compactions write, in bytes a second, whatever else is going on; `None` for no bound. Beside busy users they
+    /// take a small share of the time anyway.
+    pub compaction_bytes_per_s: Option<u64>,
+    /// Whether the store keeps when keys were last read. It costs memory, some 11 to 22 bytes for each key that was read, and
+    /// each read a little time.
+    pub track_access: bool,
+    /// The shortest time between two writings of when keys were last read, and with that about what a crash takes of it.
+    pub access_flush_interval: Duration,
     /// Who is told how far opening has come.
     pub on_open: Option<OnOpen>,
     /// The shortest time between two looks for what has expired, to let go of it; while nothing has an expiry nobody looks.
@@ -98,6 +111,11 @@ impl Default for Options {
             background: true,
             checkpoint_rows: CHECKPOINT_ROWS,
             seal_rows: SEAL_ROWS,
+            auto_compact: true,
+            dead_share: 0.2,
+            compaction_bytes_per_s: None,
+            track_access: false,
+            access_flush_interval: Duration::from_secs(600),
             on_open: None,
             reap_interval: Duration::from_secs(1),
             read_mode: ReadMode::default(),
@@ -139,6 +157,11 @@ impl Options {
         if self.reap_interval.is_zero() {
             return Err(Error::limit(
                 "reap_interval must be above zero; to let go of what has expired at once call purge_expired",
+            ));
+        }
+        if self.access_flush_interval.is_zero() {
+            return Err(Error::limit(
+                "access_flush_interval must be above zero; what is known of reads is written at the end in any case",
             ));
         }
         if self.sync_interval.is_zero() || self.flush_interval.is_zero() {

@@ -185,6 +185,7 @@ impl<'a> Plan<'a> {
         let version = current.as_ref().map(|current| current.version);
         check_condition(operation.condition, version)?;
         let existed = current.is_some();
+        let lived = self.new_record(change).is_none_or(|new| new.lives_on);
         let place = (namespace.id, key);
         let (version, merged) = match &operation.action {
             Action::Delete => (self.push_delete(place, change), None),
@@ -205,6 +206,9 @@ impl<'a> Plan<'a> {
             Some(new) => new.is_live,
             None => existed,
         };
+        if let Some(new) = self.changes.keys.get_mut(change).and_then(|change| change.new.as_mut()) {
+            new.lives_on = lived && existed && exists;
+        }
         self.done.push(Done { version, existed, exists, merged });
         Ok(())
     }
@@ -473,7 +477,7 @@ impl<'a> Plan<'a> {
         let (at, len) = self.body.push(fields);
         let is_live = fields.kind != RecordKind::Tombstone;
         if let Some(change) = self.changes.keys.get_mut(change) {
-            change.new = Some(NewRecord { at, len, row: self.rows, is_live });
+            change.new = Some(NewRecord { at, len, row: self.rows, is_live, lives_on: false });
         }
         self.rows += 1;
         Version::Record(index)

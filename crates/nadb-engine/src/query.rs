@@ -73,9 +73,21 @@ impl Shared {
         filter.check()?;
         self.check_open_to_read()?;
         if filter.asks_for_access() {
-            return Err(Error::unsupported("engine", "queries by last access"));
+            self.begin_to_ask_for_access(view)?;
         }
         Ok(self.keyspace.namespaces.get_at(namespace, view.watermark).map(|namespace| namespace.id))
+    }
+}
+
+impl Shared {
+    /// From here on all that is known of last accesses is in memory.
+    fn begin_to_ask_for_access(&self, view: &View) -> Result<()> {
+        if !self.options.track_access {
+            let what = "queries by last access; open the store with track_access to have it kept";
+            return Err(Error::unsupported("engine", what));
+        }
+        view.slots.iter().for_each(|slot| self.load_access(slot));
+        Ok(())
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use nadb_core::limits::{check_key, check_namespace};
 use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
-use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row};
+use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row, Segment};
 
+use crate::access::Reading;
 use crate::blobs::is_blob;
 use crate::engine::Shared;
 use crate::keyspace::HasRecord;
@@ -66,6 +67,11 @@ impl Shared {
         self.keyspace.read_mapped(at).map_or_else(|| self.log.read(at), Ok)
     }
 
+    /// The record at a place in a segment that is held: also one that a compaction has replaced.
+    pub(crate) fn read_file(&self, segment: &Segment, at: Location) -> Result<RecordBuf> {
+        if segment.is_sealed() { segment.read(at) } else { self.log.read(at) }
+    }
+
     /// The same, in its place where it is mapped.
     #[inline]
     pub(crate) fn read_in<'t>(&self, slots: &'t SlotTable, at: Location) -> Result<Stored<'t>> {
@@ -75,8 +81,11 @@ impl Shared {
     /// The same, of a segment that is held.
     #[inline]
     pub(crate) fn read_of<'t>(&self, slot: Option<&'t Slot>, at: Location) -> Result<Stored<'t>> {
-        match slot.and_then(|slot| slot.segment.mapped(at)) {
-            Some(mapped) => Ok(Stored::Mapped(mapped)),
+        match slot {
+            Some(slot) => match slot.segment.mapped(at) {
+                Some(mapped) => Ok(Stored::Mapped(mapped)),
+                None => self.read_file(&slot.segment, at).map(Stored::Read),
+            },
             None => self.log.read(at).map(Stored::Read),
         }
     }
@@ -112,7 +121,7 @@ impl Shared {
         let hash = self.keyspace.hash(id, key);
         let found = match self.times.is_get_due() {
             true => self.find_timed(slots, id, hash, key)?,
-            false => self.keyspace.find(id, hash, key, |at| self.read_in(slots, at))?,
+            false => self.keyspace.find(id, hash, key, |at| self.read_to_note(slots, at))?,
         };
         Ok(self.counted(unexpired(found, || self.now_ms())?))
     }
@@ -129,7 +138,8 @@ impl Shared {
         self.check_read(found.is_some(), namespace, key)?;
         let Some(namespace) = found else { return Ok(self.counted(None)) };
         let hash = self.keyspace.hash(namespace.id, key);
-        let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at))?;
+        let pinned = |slot: &Slot, at| self.read_file(&slot.segment, at).map(Stored::Read);
+        let found = view.find(namespace.id, hash, key, |at| self.read_in(slots, at), pinned)?;
         Ok(self.counted(unexpired(found, || view.now_ms)?))
     }
 
@@ -183,11 +193,13 @@ impl Shared {
     /// The value of the record that `find` finds.
     pub(crate) fn get(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
     ) -> Result<Option<Value>> {
         let kept = {
             let slots = self.keyspace.slot_table();
-            find(&slots)?.map(|found| self.keep(&found)).transpose()?
+            let found = find(&slots)?.inspect(|found| self.note_read(reading, &slots, found));
+            found.map(|found| self.keep(&found)).transpose()?
         };
         kept.map(Kept::value).transpose()
     }
@@ -195,13 +207,16 @@ impl Shared {
     /// The record that `find` finds.
     pub(crate) fn get_entry(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
     ) -> Result<Option<Entry>> {
         let (key, metadata, kept) = {
             let slots = self.keyspace.slot_table();
             let Some(found) = find(&slots)? else { return Ok(None) };
             let record = found.1.record()?;
-            (record.key.to_vec(), self.metadata_of(found.0, &record)?, self.keep(&found)?)
+            let metadata = self.metadata_of(found.0, &record)?;
+            self.note_read(reading, &slots, &found);
+            (record.key.to_vec(), metadata, self.keep(&found)?)
         };
         Ok(Some(Entry::new(key, kept.value()?, metadata)))
     }
@@ -209,12 +224,15 @@ impl Shared {
     /// Shows `read` the value of the record that `find` finds, where there is one, and says whether there was.
     pub(crate) fn show(
         &self,
+        reading: Reading,
         find: impl FnOnce(&SlotTable) -> Result<Option<Visible<'_>>>,
         read: &mut dyn FnMut(&[u8]),
     ) -> Result<bool> {
         let value = {
             let slots = self.keyspace.slot_table();
-            let Some((at, stored)) = find(&slots)? else { return Ok(false) };
+            let Some(found) = find(&slots)? else { return Ok(false) };
+            self.note_read(reading, &slots, &found);
+            let (at, stored) = found;
             match self.content(at, &stored.record()?)? {
                 Content::InRecord(bytes) => {
                     read(bytes);
@@ -249,6 +267,7 @@ impl Shared {
         metadata.tags = record.tags().map_err(corrupt)?;
         metadata.created_ms = record.created_ms;
         metadata.expires_ms = record.expires_ms;
+        metadata.accessed_ms = self.accessed_ms(at, record.created_ms);
         Ok(metadata)
     }
 

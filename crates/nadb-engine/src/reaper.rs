@@ -138,7 +138,8 @@ impl Shared {
     /// How long until there may be something to reap; `None` while nothing has an expiry.
     pub(crate) fn until_reaping(&self) -> Option<Duration> {
         let first = self.keyspace.slots().iter().map(|slot| slot.next_expiry()).min();
-        let state = self.reaper.state.try_lock()?;
+        // Who has it may leave something behind, and wakes nobody.
+        let Some(state) = self.reaper.state.try_lock() else { return Some(LOOK_AGAIN) };
         let first = first.filter(|first| *first < u64::MAX || !state.due.is_empty())?;
         let looked = self.options.clock.monotonic().saturating_sub(state.looked);
         if state.is_refused {
@@ -246,7 +247,7 @@ impl Shared {
     /// What it takes to kill a row; `None` where its namespace is gone, or it cannot be read: then it stays as it is, hidden.
     fn candidate(&self, due: &Due, namespaces: &BTreeMap<NamespaceId, Arc<Namespace>>) -> Option<Candidate> {
         let at = due.slot.location(&due.slot.rows(), due.ordinal).ok()?;
-        let buf = self.read(at).ok()?;
+        let buf = self.read_file(&due.slot.segment, at).ok()?;
         let record = buf.record().ok()?;
         let namespace = Arc::clone(namespaces.get(&record.namespace)?);
         let hash = self.keyspace.hash(record.namespace, record.key);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use nadb_core::{Error, KeyHash, Location, NamespaceId, OnOpen, Ordinal, Result, SegmentId, Seq, guard};
 use nadb_index::KeyIndex;
 use nadb_log::{
-    Checkpoint, RecordKind, RecordRef, Row, RowMeta, Rows, SealedSegment, Segment, SystemRow, TagSum, Visit,
+    Checkpoint, RecordKind, RecordRef, Row, RowMeta, RowSum, Rows, SealedSegment, Segment, SystemRow, Visit,
 };
 
 use crate::checkpoint::{Loaded, load};
@@ -27,6 +27,8 @@ pub(crate) struct Replay<'a> {
     current: Option<(Arc<Slot>, Rows)>,
     /// To check a live keyspace: the rows that each segment must turn out to have.
     expected: Option<BTreeMap<SegmentId, Expected>>,
+    /// What its records say of the store itself, in any order.
+    system: Vec<SystemRow>,
     /// Dropped namespaces whose keys the live keyspace still has.
     pending: BTreeSet<NamespaceId>,
     /// What the checkpoint says that was taken.
@@ -40,8 +42,8 @@ struct Expected {
     rows: Rows,
     next: u32,
     system: std::vec::IntoIter<SystemRow>,
-    /// The tags that the records have.
-    tags: TagSum,
+    /// The keys and tags that the records have.
+    sum: RowSum,
 }
 
 impl<'a> Replay<'a> {
@@ -54,6 +56,7 @@ impl<'a> Replay<'a> {
             slots: BTreeMap::new(),
             current: None,
             expected: None,
+            system: Vec::new(),
             pending: BTreeSet::new(),
             loaded: None,
             on_open: None,
@@ -65,8 +68,8 @@ impl<'a> Replay<'a> {
         Replay { on_open, ..self }
     }
 
-    /// Fills an empty keyspace from records alone, to be compared with a live one: the records must be those that its
-    /// segments' rows say.
+    /// Fills an empty keyspace from records, to be compared with a live one: the records must be those that its segments' rows say,
+    /// in whatever order they come.
     ///
     /// # Errors
     /// `Corruption` where a footer is damaged.
@@ -78,14 +81,21 @@ impl<'a> Replay<'a> {
             let (id, rows) = (slot.segment.id(), slot.rows());
             replay.slots.insert(id, Slot::new(&slot.segment, rows.clone()));
             let system = rows.system()?.into_iter();
-            expected.insert(id, Expected { rows, next: 0, system, tags: TagSum::default() });
+            expected.insert(id, Expected { rows, next: 0, system, sum: RowSum::default() });
         }
         replay.expected = Some(expected);
         Ok(replay)
     }
 
     /// After the last record, whose number is `last`.
-    pub(crate) fn finish(self, last: Seq) -> Result<()> {
+    pub(crate) fn finish(mut self, last: Seq) -> Result<()> {
+        if self.expected.is_some() {
+            let mut system = std::mem::take(&mut self.system);
+            system.sort_by_key(|system| system.seq);
+            system.iter().for_each(|system| self.apply_system(system));
+            self.replayed()?;
+            self.namespaces.retain(|id, _| !self.pending.contains(id));
+        }
         for namespace in self.namespaces.values() {
             self.keyspace.namespaces.add(namespace);
         }
@@ -96,26 +106,21 @@ impl<'a> Replay<'a> {
                     let what = format!("segment {id} has {found} records of keys, its rows say {rows}");
                     return Err(Error::new(nadb_core::ErrorKind::Corruption, what));
                 }
-                if TagSum::of(&expected.rows)? != expected.tags && guard::on("verify.compares_tags") {
-                    let what = format!("segment {id} gives rows other tags than their records have");
+                if RowSum::of(&expected.rows)? != expected.sum && guard::on("verify.compares_tags") {
+                    let what = format!("segment {id} gives rows other keys or tags than their records have");
                     return Err(Error::new(nadb_core::ErrorKind::Corruption, what));
                 }
             }
         }
         self.keyspace.set_slots(self.slots.into_values().collect());
         self.keyspace.set_watermark(last);
-        for namespace in self.keyspace.namespaces.dropped() {
-            if self.pending.contains(&namespace.id) {
-                self.keyspace.namespaces.forget(&namespace);
-            }
-        }
         self.keyspace.purge_dropped()
     }
 
     /// Whether records only leave their rows, and the index is built of all rows at once in the end: where nothing is known of the
-    /// keys before, and nothing is to be compared.
+    /// keys before.
     fn is_at_once(&self) -> bool {
-        self.loaded.is_none() && self.expected.is_none()
+        self.loaded.is_none()
     }
 
     fn slot(&mut self, segment: &Arc<Segment>) -> Arc<Slot> {
@@ -202,13 +207,17 @@ impl<'a> Replay<'a> {
                     self.keyspace.namespaces.reserve_id(system.namespace);
                 }
             }
+            // Its keys are still in the index that this one is compared with.
+            RecordKind::NamespaceDrop if self.pending.contains(&system.namespace) => {}
             RecordKind::NamespaceDrop => {
-                if let Some(namespace) = self.namespaces.remove(&system.namespace) {
-                    if namespace.keys.load(Ordering::Relaxed) > 0 {
-                        self.keyspace.namespaces.drop_at(&namespace, system.seq);
-                    }
-                    self.dropped.insert(system.namespace);
+                if let Some(namespace) = self.namespaces.remove(&system.namespace)
+                    && namespace.keys.load(Ordering::Relaxed) > 0
+                {
+                    self.keyspace.namespaces.drop_at(&namespace, system.seq);
                 }
+                // Also where a compaction has left its create record out.
+                self.dropped.insert(system.namespace);
+                self.keyspace.namespaces.reserve_id(system.namespace);
             }
             RecordKind::Clock => {
                 let ms = system.content[..].try_into().map(u64::from_le_bytes).unwrap_or_default();
@@ -235,7 +244,7 @@ impl Expected {
             return Ok(None);
         }
         self.next += 1;
-        self.tags.add(ordinal, row);
+        self.sum.add(ordinal, row);
         let is_found = self.rows.ordinal_of(row.meta.offset)? == Some(ordinal);
         Ok(is_found.then_some(Some(ordinal)))
     }
@@ -314,6 +323,10 @@ impl Visit for Replay<'_> {
             // The checkpoint has what it does.
             return Ok(());
         }
+        if self.expected.is_some() {
+            self.system.extend(SystemRow::of(record, at.offset));
+            return Ok(());
+        }
         match (record.kind, ordinal) {
             (RecordKind::Value | RecordKind::BlobReference, Some(ordinal)) => {
                 self.set_key(record, at, &slot, ordinal, true)
@@ -328,8 +341,6 @@ impl Visit for Replay<'_> {
                 }
                 Ok(())
             }
-            // Last access is not tracked yet; losing it loses no data.
-            (RecordKind::AccessTime, _) => Ok(()),
             _ => Err(unsupported(record, at).with_path(segment.path())),
         }
     }

@@ -114,6 +114,9 @@ impl Shared {
     /// nothing has changed for `Options::stall_max`. Nothing was written.
     #[inline]
     pub(crate) fn make_room(&self, batch: &WriteBatch<'_>) -> Result<Room<'_>> {
+        if self.compactor.is_braking() {
+            self.slow_down(batch_bytes(batch, self.blobs.above));
+        }
         let bytes = if is_small(batch) { 0 } else { batch_bytes(batch, self.blobs.above) };
         let bytes = if bytes <= UNCOUNTED_MAX { 0 } else { bytes };
         if bytes == 0 && !self.keyspace.memory.is_pressed() && self.log.unsealed_count() <= PENDING_MAX {
@@ -179,7 +182,7 @@ impl Shared {
     }
 
     /// Ends the active segment if it has rows; says whether.
-    fn end_active(&self) -> Result<bool> {
+    pub(crate) fn end_active(&self) -> Result<bool> {
         let (_, active, _) = self.log.segments();
         let has_rows =
             |id: &nadb_core::SegmentId| self.keyspace.slot(*id).is_some_and(|s| !s.rows().is_empty());

@@ -1,11 +1,11 @@
 //! A segment as the engine sees it: the file, its rows, and which of them are live.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nadb_core::{Error, Location, Ordinal, Result, SegmentId, Seq, guard};
-use nadb_index::LiveSet;
+use nadb_index::{AccessTimes, LiveSet};
 use nadb_log::{Footer, FrameBody, Memtable, Placed, Row, Rows, Segment, SystemRow};
 use parking_lot::RwLock;
 
@@ -14,11 +14,51 @@ pub(crate) struct Slot {
     pub(crate) segment: Arc<Segment>,
     /// Which rows are live, by ordinal: an ordinal stays the same when the rows move from memtable to footer.
     pub(crate) live: LiveSet,
+    /// When its records were last read, by their offsets.
+    pub(crate) access: AccessTimes,
+    /// Set once that has what the segment's access file says.
+    pub(crate) access_loaded: OnceLock<()>,
     /// What the accounts of memory have of its rows.
     pub(crate) noted_bytes: AtomicUsize,
+    /// When the compactor last looked at its markers: how many segments had gone by then, and one.
+    pub(crate) markers_seen: AtomicU64,
+    /// Where its live rows are now, once a compaction has copied them.
+    forward: OnceLock<Forward>,
     /// No live row that was not looked at for its expiry expires before this, in Unix milliseconds. 0 while nothing is known.
     next_expiry: AtomicU64,
     rows: RwLock<Rows>,
+}
+
+/// Where a compaction has put the rows of a segment. It goes with the slot.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    /// The compaction's outputs, with the number of the first row of each, counted over all of them.
+    pub(crate) outputs: Arc<[(u32, Arc<Slot>)]>,
+    /// By ordinal of the segment.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// Where a row was copied to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The row, counted over all outputs of the compaction.
+    pub(crate) row: u32,
+    /// Where its record begins there.
+    pub(crate) offset: u32,
+}
+
+impl Target {
+    /// Of a row that was not copied as a live one.
+    pub(crate) const NONE: Target = Target { row: u32::MAX, offset: 0 };
+}
+
+impl Forward {
+    fn find(&self, ordinal: Ordinal) -> Option<(&Arc<Slot>, Ordinal, u32)> {
+        let target = self.targets.get(ordinal.0 as usize).filter(|target| **target != Target::NONE)?;
+        let output = self.outputs.partition_point(|(first, _)| *first <= target.row).checked_sub(1)?;
+        let (first, slot) = self.outputs.get(output)?;
+        Some((slot, Ordinal(target.row - first), target.offset))
+    }
 }
 
 /// What the rows of a frame have come to.
@@ -47,7 +87,11 @@ impl Slot {
         Arc::new(Slot {
             segment: Arc::clone(segment),
             live,
+            access: AccessTimes::new(),
+            access_loaded: OnceLock::new(),
             noted_bytes: AtomicUsize::new(0),
+            markers_seen: AtomicU64::new(0),
+            forward: OnceLock::new(),
             next_expiry: AtomicU64::new(0),
             rows: RwLock::new(rows),
         })
@@ -77,6 +121,17 @@ impl Slot {
             return None;
         }
         Some(self.next_expiry.swap(u64::MAX, Ordering::AcqRel))
+    }
+
+    /// From now on whoever changes one of its rows changes the copy, too: said while nothing is published.
+    pub(crate) fn set_forward(&self, forward: Forward) {
+        let _ = self.forward.set(forward);
+    }
+
+    /// The copy that a compaction has made of a live row: slot, row, and where its record begins.
+    #[inline]
+    pub(crate) fn moved(&self, ordinal: Ordinal) -> Option<(&Arc<Slot>, Ordinal, u32)> {
+        self.forward.get()?.find(ordinal)
     }
 
     /// Where its rows are now; they stay readable there whatever happens to the slot.
@@ -146,17 +201,22 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct SlotTable {
     slots: Arc<[Arc<Slot>]>,
+    /// Segments that a compaction has replaced, while the index may still name them.
+    leaving: Vec<Arc<Slot>>,
 }
 
 impl SlotTable {
     pub(crate) fn new(mut slots: Vec<Arc<Slot>>) -> SlotTable {
         slots.sort_by_key(|slot| slot.segment.id());
-        SlotTable { slots: slots.into() }
+        SlotTable { slots: slots.into(), leaving: Vec::new() }
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: SegmentId) -> Option<&Arc<Slot>> {
-        let at = self.slots.binary_search_by_key(&id, |slot| slot.segment.id()).ok()?;
-        self.slots.get(at)
+        match self.slots.binary_search_by_key(&id, |slot| slot.segment.id()) {
+            Ok(at) => self.slots.get(at),
+            Err(_) => self.leaving.iter().find(|slot| slot.segment.id() == id),
+        }
     }
 
     pub(crate) fn all(&self) -> Arc<[Arc<Slot>]> {
@@ -165,6 +225,20 @@ impl SlotTable {
 
     /// The same with one more.
     pub(crate) fn with(&self, slot: Arc<Slot>) -> SlotTable {
-        SlotTable::new(self.slots.iter().cloned().chain([slot]).collect())
+        let all = self.slots.iter().cloned().chain([slot]).collect();
+        SlotTable { leaving: self.leaving.clone(), ..SlotTable::new(all) }
+    }
+
+    /// The same with some in the place of others, which leave.
+    pub(crate) fn replaced(&self, old: &[Arc<Slot>], new: &[Arc<Slot>]) -> SlotTable {
+        let goes = |slot: &&Arc<Slot>| old.iter().any(|old| Arc::ptr_eq(old, slot));
+        let stay = self.slots.iter().filter(|slot| !goes(slot));
+        let all = stay.chain(new).cloned().collect();
+        SlotTable { leaving: self.leaving.iter().chain(old).cloned().collect(), ..SlotTable::new(all) }
+    }
+
+    /// The same without those that were leaving: nothing names them any more.
+    pub(crate) fn without_leaving(&self) -> SlotTable {
+        SlotTable { slots: Arc::clone(&self.slots), leaving: Vec::new() }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nadb_core::{Entry, Filter, Metadata, QueryRequest, Result, Value, ValueReader};
 
+use crate::access::Reading;
 use crate::engine::Shared;
 use crate::query::Query;
 use crate::scan::Scan;
@@ -55,7 +56,11 @@ impl Snapshot {
     /// # Errors
     /// `Corruption` with file and offset, `Io`, `Limit`, `Closed`.
     pub fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
-        self.shared.get(|slots| self.shared.find_in_view(&self.view, slots, namespace, key))
+        self.get_as(Reading::Looks, namespace, key)
+    }
+
+    fn get_as(&self, reading: Reading, namespace: &str, key: &[u8]) -> Result<Option<Value>> {
+        self.shared.get(reading, |slots| self.shared.find_in_view(&self.view, slots, namespace, key))
     }
 
     /// Shows `read` the value that a key had, and says whether there was one; as [`Engine::get_with`](crate::Engine::get_with).
@@ -63,7 +68,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`]; `read` is not called then.
     pub fn get_with(&self, namespace: &str, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.shared.show(|slots| self.shared.find_in_view(&self.view, slots, namespace, key), read)
+        let shared = &self.shared;
+        shared.show(Reading::Looks, |slots| shared.find_in_view(&self.view, slots, namespace, key), read)
     }
 
     /// Value and metadata that a key had.
@@ -71,7 +77,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub fn get_entry(&self, namespace: &str, key: &[u8]) -> Result<Option<Entry>> {
-        self.shared.get_entry(|slots| self.shared.find_in_view(&self.view, slots, namespace, key))
+        self.shared
+            .get_entry(Reading::Looks, |slots| self.shared.find_in_view(&self.view, slots, namespace, key))
     }
 
     /// The metadata that a key had.
@@ -98,11 +105,20 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`], the first that happens.
     pub fn get_many(&self, namespace: &str, keys: &[&[u8]]) -> Result<Vec<Option<Value>>> {
+        self.get_many_as(Reading::Looks, namespace, keys)
+    }
+
+    pub(crate) fn get_many_as(
+        &self,
+        reading: Reading,
+        namespace: &str,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Value>>> {
         let mut values = Vec::with_capacity(keys.len());
         for some in keys.chunks(FETCHED_AHEAD) {
             self.shared.prefetch(&self.view, namespace, some);
             for key in some {
-                values.push(self.get(namespace, key)?);
+                values.push(self.get_as(reading, namespace, key)?);
             }
         }
         Ok(values)

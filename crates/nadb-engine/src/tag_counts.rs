@@ -62,9 +62,16 @@ impl TagCounts {
         self.is_on.load(Ordering::Acquire)
     }
 
-    /// Whether it can answer.
+    /// Whether it has counted.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_on() && self.counts.lock().is_whole
+    }
+
+    /// The counts at this time; `None` until it has counted, and under a clock that was set back since: that shows again what had
+    /// expired when counting began.
+    fn whole_at(&self, now_ms: u64) -> Option<MutexGuard<'_, Counts>> {
+        let counts = self.is_on().then(|| self.counts.lock())?;
+        (counts.is_whole && counts.begun_ms <= now_ms).then_some(counts)
     }
 
     /// From now on it is told what changes; [`TagCounts::add_base`] is to follow. Nobody who writes to the namespace is between looking
@@ -73,11 +80,6 @@ impl TagCounts {
         let mut counts = self.counts.lock();
         *counts = Counts { begun_ms: now_ms, ..Counts::default() };
         self.is_on.store(true, Ordering::Release);
-    }
-
-    /// When counting began, Unix milliseconds.
-    pub(crate) fn begun_ms(&self) -> u64 {
-        self.counts.lock().begun_ms
     }
 
     /// The count failed: it is off again.
@@ -104,24 +106,22 @@ impl TagCounts {
         Held { of: self, counts: self.counts.lock() }
     }
 
-    /// How many records have a tag; `None` until it has counted.
-    pub(crate) fn count(&self, tag: &str) -> Option<u64> {
-        let counts = self.counts.lock();
-        let count = || counts.by_tag.get(tag).copied().unwrap_or(0);
-        counts.is_whole.then(|| u64::try_from(count()).unwrap_or(0))
+    /// How many records have a tag at this time, where it can say.
+    pub(crate) fn count(&self, tag: &str, now_ms: u64) -> Option<u64> {
+        let count = self.whole_at(now_ms)?.by_tag.get(tag).copied();
+        Some(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
     }
 
-    /// The tags that begin with `prefix`, in order, with their counts; `None` until it has counted.
-    pub(crate) fn tags(&self, prefix: &str) -> Option<Vec<(String, u64)>> {
-        let counts = self.counts.lock();
+    /// The tags that begin with `prefix`, in order, with their counts at this time, where it can say.
+    pub(crate) fn tags(&self, prefix: &str, now_ms: u64) -> Option<Vec<(String, u64)>> {
+        let counts = self.whole_at(now_ms)?;
         let all = counts.by_tag.iter().map(|(tag, count)| (&**tag, *count));
         let begins = all.filter(|(tag, _)| tag.starts_with(prefix));
         let owned = |(tag, count): (&str, i64)| Some((tag.to_owned(), u64::try_from(count).ok()?));
         let mut tags: Vec<_> = begins.filter_map(owned).collect();
-        let is_whole = counts.is_whole;
         drop(counts);
         tags.sort_unstable();
-        is_whole.then_some(tags)
+        Some(tags)
     }
 
     /// Bytes of RAM.
@@ -131,15 +131,21 @@ impl TagCounts {
 }
 
 impl Held<'_> {
-    /// One more record with these tags.
-    pub(crate) fn add(&mut self, tags: TagList<'_>) {
-        tags.iter().map_while(Result::ok).for_each(|tag| self.change(tag, 1));
+    /// One more record.
+    pub(crate) fn add(&mut self, new: &RecordRef<'_>) {
+        self.change_all(new.tag_list(), new.expires_ms, 1);
     }
 
-    /// One less, if it was counted.
+    /// One less.
     pub(crate) fn remove(&mut self, old: &OldTags) {
-        if old.expires_ms.is_none_or(|at| at > self.counts.begun_ms) {
-            TagList::new(&old.list).iter().map_while(Result::ok).for_each(|tag| self.change(tag, -1));
+        self.change_all(TagList::new(&old.list), old.expires_ms, -1);
+    }
+
+    /// Both ways alike, what has expired by the time when counting began does not count: also what is written under a clock that was
+    /// set back since, which is gone again when that time comes.
+    fn change_all(&mut self, tags: TagList<'_>, expires_ms: Option<u64>, by: i64) {
+        if expires_ms.is_none_or(|at| at > self.counts.begun_ms) {
+            tags.iter().map_while(Result::ok).for_each(|tag| self.change(tag, by));
         }
     }
 

@@ -58,7 +58,7 @@ impl Shared {
         self.keyspace.load_all()?;
         self.keyspace.purge_dropped()?;
         let rebuilt = Keyspace::new();
-        let counts = self.keyspace.without_purging(|| {
+        let counts = self.keyspace.while_nothing_moves(|| {
             let mut replay = Replay::check(&rebuilt, &self.keyspace)?;
             replay.begin(self.log.hash_seed());
             let counts = self.log.scan(&mut |record, at, segment| replay.record(record, at, segment))?;

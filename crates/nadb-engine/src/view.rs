@@ -81,13 +81,15 @@ impl View {
         View { keyspace: Arc::clone(keyspace), watermark, slots, now_ms }
     }
 
-    /// The record of a key that was its newest at the view's moment, expired or not. `read` reads the record at a place.
+    /// The record of a key that was its newest at the view's moment, expired or not. `read` reads the record at a place that the
+    /// index names, `read_pinned` one in a segment that a compaction may have replaced.
     pub(crate) fn find<R: HasRecord>(
         &self,
         namespace: NamespaceId,
         hash: KeyHash,
         key: &[u8],
         read: impl Fn(Location) -> Result<R>,
+        read_pinned: impl Fn(&Slot, Location) -> Result<R>,
     ) -> Result<Option<(Location, R)>> {
         let found = self.keyspace.find(namespace, hash, key, &read)?;
         if let Some((at, buf)) = found
@@ -96,8 +98,8 @@ impl View {
             return Ok(Some((at, buf)));
         }
         // Absent, or newer than the view. What a writer displaces it remembers here before it changes the index.
-        for (at, _pin) in self.keyspace.versions.candidates(hash, self.watermark) {
-            let buf = read(at)?;
+        for (at, slot) in self.keyspace.versions.candidates(hash, self.watermark) {
+            let buf = read_pinned(&slot, at)?;
             let (is_key, is_old) = {
                 let record = buf.record()?;
                 (record.namespace == namespace && record.key == key, record.seq <= self.watermark)

@@ -263,7 +263,13 @@ impl Shared {
         key: &[u8],
     ) -> Result<Option<Found>> {
         let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
-        found.map(|(at, buf)| Ok(Found { displaced: self.keyspace.displaced(at)?, buf })).transpose()
+        let Some((at, buf)) = found else { return Ok(None) };
+        let displaced = self.keyspace.displaced(at)?;
+        // Publication takes it over, and looks into no file.
+        if guard::on("access.loaded_before_it_is_taken_over") {
+            self.load_access(&displaced.slot);
+        }
+        Ok(Some(Found { displaced, buf }))
     }
 
     fn drop_nothing(&self) -> Result<bool> {

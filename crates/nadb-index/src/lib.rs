@@ -1,6 +1,6 @@
 //! The key index of NADB: where the newest record of each key stands; and what views need beside it: which records
 //! are live as of a moment ([`LiveSet`]), where the displaced ones stand ([`VersionTable`]), and a value that all threads read
-//! and few replace ([`Published`]).
+//! and few replace ([`Published`]). And when records were last read ([`AccessTimes`]).
 //!
 //! The index holds 47 bits of each key's hash and a location, never the key: equal bits are candidates, and the key on the record
 //! decides (the idea of FASTER's and Aerospike's indexes). It knows nothing of records; who asks reads them.
@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod bits;
 mod bucket;
 mod live;
@@ -20,6 +21,7 @@ mod shard;
 mod sync;
 mod versions;
 
+pub use crate::access::AccessTimes;
 pub use crate::live::LiveSet;
 pub use crate::published::{Published, PublishedGuard};
 pub use crate::versions::{Displaced, VersionTable};

@@ -7,6 +7,7 @@ use nadb_core::limits::SEQ_MAX;
 use nadb_core::{Error, ErrorKind, Result, SegmentId, Seq, guard};
 use nadb_vfs::{FileLock, Fs};
 
+use crate::access::remove_access;
 use crate::frame::{FRAME_HEADER_MAX, FrameHeader};
 use crate::manifest::Manifest;
 use crate::names::{BALLAST, segment_path};
@@ -61,6 +62,7 @@ pub(crate) fn cut(
         }
     }
     segments.extend(spare.clone());
+    segments.sort_by_key(|segment| segment.id);
     let jump_base = jump_base(replayed.last_seq.max(old.jump_base)).map_err(|e| e.with_path(dir))?;
     let manifest = Manifest {
         generation: old.generation + 1,
@@ -155,6 +157,9 @@ pub(crate) fn remove_segment(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<(
     let path = segment_path(dir, id);
     match fs.remove(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a segment", &path, e)),
-        _ => Ok(()),
+        _ => {
+            remove_access(fs, dir, id);
+            Ok(())
+        }
     }
 }

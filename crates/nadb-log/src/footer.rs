@@ -1,7 +1,7 @@
 //! The footer of a sealed segment: what can be derived from the records, so that opening and scanning touch none.
 //!
 //! Key records are rows, in two orders: by ordinal in packed columns, by rank in a front-coded key column. Records about the
-//! store itself are listed beside them; access times are in neither. docs/format.md has the byte tables.
+//! store itself are listed beside them. docs/format.md has the byte tables.
 //!
 //! Promises: no byte is used before the checksum of its block held; opening reads the trailer, the directory and the table
 //! of namespaces and nothing else; nothing in the bytes is believed, also where checksums hold, and none of it can panic,
@@ -15,6 +15,7 @@ mod cursor;
 mod expiring;
 mod keys;
 mod layout;
+mod origin;
 mod own_tags;
 mod postings;
 mod rows;
@@ -36,6 +37,7 @@ pub use cursor::FooterCursor;
 pub use keys::NamespaceRows;
 pub(crate) use layout::BEHIND_CHECKSUM;
 pub use layout::{FOOTER_TRAILER, footer_bytes};
+pub use origin::Origin;
 pub(crate) use own_tags::OwnTags;
 pub(crate) use postings::Found;
 pub(crate) use tags::{TagUse, TagView};
@@ -67,6 +69,8 @@ pub struct Footer {
     tags: Option<Dictionary>,
     /// Without it no row has an expiry.
     expiring: Option<Expiring>,
+    /// Of a compacted segment.
+    origin: Option<Section>,
 }
 
 impl Footer {
@@ -92,6 +96,7 @@ impl Footer {
             system: layout.section(id::SYSTEM),
             tags: Footer::open_tags(&blocks, &layout)?,
             expiring: Footer::open_expiring(&blocks, &layout)?,
+            origin: layout.section(id::ORIGIN),
             blocks,
         })
     }
@@ -266,6 +271,21 @@ impl Footer {
         })
     }
 
+    /// Which compaction has made the segment; `None` where none has.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let Some(section) = self.origin else { return Ok(None) };
+        let bytes = self.blocks.get(section, 0, section.len)?;
+        match Origin::decode(bytes) {
+            Some(origin) => Ok(Some(origin)),
+            None => {
+                Err(self.blocks.corrupt(section.start, "the footer's section 18 is malformed".to_owned()))
+            }
+        }
+    }
+
     /// The blobs that rows refer to, in the order of the rows; one that several refer to comes several times.
     ///
     /// # Errors
@@ -293,6 +313,14 @@ impl Footer {
     /// See [`crate::Part::next_expiry`].
     pub(crate) fn next_expiry(&self, after_ms: u64) -> Result<Option<u64>> {
         self.expiring.map_or(Ok(None), |expiring| expiring.next(&self.blocks, after_ms))
+    }
+
+    /// See [`crate::Part::all_expire_by`].
+    pub(crate) fn all_expire_by(&self) -> Result<Option<u64>> {
+        match self.expiring.filter(|expiring| expiring.len() == self.len) {
+            Some(expiring) => expiring.last(&self.blocks).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Bytes of memory that the open footer takes, without the footer's own bytes.

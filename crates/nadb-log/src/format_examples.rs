@@ -8,11 +8,14 @@ use nadb_core::{
 };
 use nadb_vfs::{Fs, MemFs};
 
+use crate::access::{LastAccess, Whose, encode_access, read_access};
 use crate::blob::{BlobReader, BlobWriter};
 use crate::checkpoint::{Coverage, CoveredSegment};
-use crate::footer::{Footer, FooterSource, encode_footer};
-use crate::frame::{Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void};
-use crate::manifest::{CleanClose, Manifest, NamedSegment};
+use crate::footer::{Footer, FooterSource, Origin, encode_footer};
+use crate::frame::{
+    CopiedBody, Frame, FrameBody, FrameKind, FramePlace, put_end_mark, put_opening, put_void,
+};
+use crate::manifest::{CleanClose, Manifest, NamedSegment, SealedExtent};
 use crate::names::blob_path;
 use crate::part::Part;
 use crate::record::{RecordFields, RecordKind, RecordRef, address};
@@ -109,7 +112,6 @@ fn records_of_other_kinds_are_as_documented() {
     let time = (NOW - DAY).to_le_bytes();
     let clock = RecordFields { namespace: NamespaceId(0), ..plain(RecordKind::Clock, b"", &time) };
     check_record("record-clock", &clock);
-    check_record("record-access-time", &plain(RecordKind::AccessTime, b"user:1", &time));
     let mut blob = vec![0xB0; 16];
     blob.extend_from_slice(&(100u64 << 20).to_le_bytes());
     check_record("record-blob-reference", &plain(RecordKind::BlobReference, b"film", &blob));
@@ -164,6 +166,33 @@ fn frames_are_as_documented() {
 }
 
 #[test]
+fn copies_are_as_documented() {
+    let mut copies = CopiedBody::default();
+    for (kind, key, value, seq) in
+        [(RecordKind::Value, &b"user:1"[..], &b"Alice"[..], 42), (RecordKind::Tombstone, b"user:2", b"", 17)]
+    {
+        let mut record = Vec::new();
+        let crc = plain(kind, key, value).encode(&mut record);
+        copies.push(&record, crc, Seq(seq));
+    }
+    let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
+    copies.place(&mut bytes, (&uid(), 64, NOW), |offset| offsets.push(offset));
+    let example = check("frame-copies", &bytes);
+    let frame = Frame::verify(&example, uid(), 64).unwrap();
+    assert_eq!((frame.header.kind, frame.header.count), (FrameKind::Copies, 2));
+    let found: Vec<_> = frame.records().map(|(offset, record)| (offset, record.seq)).collect();
+    assert_eq!(found, [(offsets[0], Seq(42)), (offsets[1], Seq(17))]);
+}
+
+#[test]
+fn an_origin_is_as_documented() {
+    let (id, inputs) = ([0xF0; 16], vec![(SegmentId(3), uid()), (SegmentId(4), SegmentUid([0xC0; 16]))]);
+    let origin = Origin { compaction: id, index: 1, outputs: 2, inputs };
+    let example = check("origin", &origin.encode());
+    assert_eq!(Origin::decode(&example), Some(origin));
+}
+
+#[test]
 fn the_segment_header_is_as_documented() {
     let header = SegmentHeader { id: SegmentId(7), uid: uid(), store: store() };
     let example = check("segment-header", &header.encode());
@@ -200,9 +229,21 @@ fn the_manifest_is_as_documented() {
         trusted_ms: NOW + 86_400_000,
         durable_upto: Seq(43),
         jump_base: Seq(0),
+        sealed_upto: Seq(41),
         next_segment: SegmentId(9),
+        next_namespace: 2,
         clean: Some(CleanClose { last_seq: Seq(43), segment: SegmentId(7), len: 198 }),
         segments: vec![
+            NamedSegment {
+                id: SegmentId(5),
+                uid: SegmentUid([0xD0; 16]),
+                sealed: Some(SealedExtent {
+                    frames_end: 1000,
+                    file_len: 1500,
+                    last_seq: Seq(40),
+                    is_compacted: true,
+                }),
+            },
             NamedSegment::open(SegmentId(7), uid()),
             NamedSegment::open(SegmentId(8), SegmentUid([0xC0; 16])),
         ],
@@ -293,4 +334,15 @@ fn the_checkpoint_is_as_documented() {
     for (kind, number, content) in sections {
         assert_eq!(checkpoint.section(kind, number).unwrap(), content);
     }
+}
+
+#[test]
+fn the_access_file_is_as_documented() {
+    let minute = u32::try_from(NOW / 60_000).unwrap();
+    let whose = Whose { uid: uid(), first_seq: SEQ };
+    let times = [LastAccess { offset: 113, minute }, LastAccess { offset: 198, minute: minute + 1 }];
+    let example = check("access-file", &encode_access(whose, &times));
+    let (fs, path) = (MemFs::default(), Path::new("/a"));
+    fs.create_new(path).unwrap().write_all_at(&example, 0).map_err(|e| e.source).unwrap();
+    assert_eq!(read_access(&fs, path, whose).unwrap(), times);
 }

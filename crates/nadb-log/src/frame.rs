@@ -30,12 +30,14 @@ pub enum FrameKind {
     EndMark = 3,
     /// Numbers and bytes that a failed write had reserved; the body means nothing.
     Void = 4,
+    /// Of a compacted segment: records that were copied, with the numbers that they had. Takes no number.
+    Copies = 5,
 }
 
 impl FrameKind {
     fn from_u8(number: u8) -> Option<FrameKind> {
         use FrameKind::*;
-        [Data, Opening, EndMark, Void].into_iter().find(|kind| *kind as u8 == number)
+        [Data, Opening, EndMark, Void, Copies].into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -94,13 +96,13 @@ impl std::fmt::Display for FrameError {
 pub struct FrameHeader {
     /// What the frame is for.
     pub kind: FrameKind,
-    /// Its first sequence number; of an opening frame or end mark the next number.
+    /// Its first sequence number; of an opening frame or end mark the next number; of copies the first record's.
     pub first_seq: Seq,
     /// When it was written, Unix milliseconds.
     pub time_ms: u64,
     /// Bytes of the body.
     pub body_len: u32,
-    /// Numbers that it takes.
+    /// Numbers that it takes; of copies how many there are.
     pub count: u32,
     /// Everything up to here was durable when the frame was reserved.
     pub durable_upto: Seq,
@@ -128,7 +130,9 @@ impl FrameHeader {
             return Err(Malformed("length"));
         }
         let shape_holds = match kind {
-            FrameKind::Data => count > 0 && count as usize <= body_len as usize / RECORD_BYTES_MIN,
+            FrameKind::Data | FrameKind::Copies => {
+                count > 0 && count as usize <= body_len as usize / RECORD_BYTES_MIN
+            }
             FrameKind::Opening => count == 0 && body_len == OPENING_BODY,
             FrameKind::EndMark => count == 0 && body_len == 0,
             FrameKind::Void => count > 0,
@@ -192,7 +196,7 @@ impl<'a> Frame<'a> {
         let body = bytes.get(header.len as usize..len).ok_or(FrameError::Short)?;
         let frame = Frame { header, offset, body };
         let sum = match header.kind {
-            FrameKind::Data => frame.sum_records(uid)?,
+            FrameKind::Data | FrameKind::Copies => frame.sum_records(uid)?,
             FrameKind::Opening | FrameKind::EndMark => crc32(body),
             FrameKind::Void => 0,
         };
@@ -203,7 +207,8 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// Sums the records' own sums; each record verifies, has the number of its place, and together they fill the body.
+    /// Sums the records' own sums; each record verifies and together they fill the body. Each has the number of its place, but for
+    /// copies, of which the first has the frame's.
     fn sum_records(&self, uid: SegmentUid) -> Result<u32, FrameError> {
         let mut sum = crc32fast::Hasher::new();
         let mut at = 0usize;
@@ -214,7 +219,8 @@ impl<'a> Frame<'a> {
             let record = RecordRef::verify(rest, uid, offset).map_err(bad)?;
             record.check_content().map_err(bad)?;
             let expected = self.header.first_seq.plus(u64::from(index));
-            if record.seq != expected {
+            let is_numbered = index == 0 || self.header.kind == FrameKind::Data;
+            if is_numbered && record.seq != expected {
                 return Err(FrameError::Sequence { expected, found: record.seq });
             }
             sum.update(&record.raw_crc(uid, offset).to_le_bytes());
@@ -230,9 +236,10 @@ impl<'a> Frame<'a> {
         self.offset.saturating_add(self.header.len)
     }
 
-    /// The records of a data frame with their offsets in the file; none of any other frame.
+    /// The records of a frame of data or copies with their offsets in the file; none of any other frame.
     pub fn records(&self) -> impl Iterator<Item = (u32, RecordRef<'a>)> {
-        let count = if self.header.kind == FrameKind::Data { self.header.count } else { 0 };
+        let has_records = matches!(self.header.kind, FrameKind::Data | FrameKind::Copies);
+        let count = if has_records { self.header.count } else { 0 };
         let (mut at, body, start) = (0, self.body, self.body_offset());
         (0..count).map_while(move |_| {
             let record = RecordRef::decode(body.get(at..)?).ok()?;
@@ -378,6 +385,65 @@ impl FrameBody {
             }
         }
         body_offset
+    }
+}
+
+/// Records on their way into a frame of a compacted segment: verified where they stood, and given a new place here.
+#[derive(Debug, Default)]
+pub(crate) struct CopiedBody {
+    bytes: Vec<u8>,
+    records: Vec<(RecordMark, Seq)>,
+    sum: crc32fast::Hasher,
+}
+
+impl CopiedBody {
+    /// Adds a record; `crc` is its sum without the mix of a place.
+    #[expect(clippy::cast_possible_truncation, reason = "who fills a body ends it long before 4 GiB")]
+    pub(crate) fn push(&mut self, record: &[u8], crc: u32, seq: Seq) {
+        let mark = RecordMark { at: self.bytes.len() as u32, len: record.len() as u32, crc };
+        self.bytes.extend_from_slice(record);
+        self.sum.update(&crc.to_le_bytes());
+        self.records.push((mark, seq));
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The most that the frame of these records takes.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        FRAME_HEADER_MAX + self.bytes.len()
+    }
+
+    /// Appends the frame to `out`, which will stand in the file so that the frame is at `offset`, tells `placed` the offset in the
+    /// file of each record, and begins anew.
+    #[expect(clippy::cast_possible_truncation, reason = "who fills a body ends it long before 4 GiB")]
+    pub(crate) fn place(
+        &mut self,
+        out: &mut Vec<u8>,
+        (uid, offset, time_ms): (&SegmentUid, u32, u64),
+        mut placed: impl FnMut(u32),
+    ) {
+        let first_seq = self.records.first().map_or(Seq(0), |(_, seq)| *seq);
+        let place = FramePlace { uid, offset, first_seq, durable_upto: first_seq, time_ms };
+        let start = out.len();
+        let (len, count) = (self.bytes.len() as u32, self.records.len() as u32);
+        put_header(out, FrameKind::Copies, &place, len, count, std::mem::take(&mut self.sum).finalize());
+        let body_start = out.len();
+        let body_offset = offset + (body_start - start) as u32;
+        out.append(&mut self.bytes);
+        for (mark, seq) in self.records.drain(..) {
+            let at = body_start + mark.at as usize;
+            if let Some(record) = out.get_mut(at..at + mark.len as usize) {
+                address(record, mark.crc, *uid, body_offset + mark.at, seq);
+            }
+            placed(body_offset + mark.at);
+        }
     }
 }
 

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod append;
 mod ballast;
 mod blob;
 mod bytes;
 mod checkpoint;
 mod checksum;
+mod compaction;
 mod cut;
 mod directory;
 mod footer;
@@ -29,6 +31,7 @@ mod recovery;
 mod repair;
 mod replay;
 mod row;
+mod row_sum;
 mod rows;
 mod seal;
 mod sealed_rows;
@@ -38,18 +41,19 @@ mod sync;
 mod table;
 mod tag_list;
 mod tag_names;
-mod tag_sum;
 mod trace;
 mod window;
 
 use nadb_core::{Error, ErrorKind};
 
+pub use access::LastAccess;
 pub use blob::{
     BLOB_BLOCK_BYTES, BLOB_HEADER, BlobReader, BlobStream, BlobWriter, FinishedBlob, list_blobs, remove_blob,
 };
 pub use checkpoint::{Checkpoint, CheckpointWriter, Closed, Coverage, CoveredSegment};
+pub use compaction::{Compacted, Compaction, Output, SourceRecord};
 pub use footer::{
-    FOOTER_TRAILER, Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, encode_footer,
+    FOOTER_TRAILER, Footer, FooterBuilder, FooterCursor, FooterSource, NamespaceRows, Origin, encode_footer,
     footer_bytes,
 };
 pub use frame::{Frame, FrameBody, FrameError, FrameHeader, FrameKind, FramePlace};
@@ -70,12 +74,12 @@ pub use repair::{
 };
 pub use replay::ScanCounts;
 pub use row::{Row, RowCursor, RowMeta, RowPlace, RowSpot, SystemRow};
+pub use row_sum::RowSum;
 pub use rows::{Rows, RowsCursor};
 pub use sealed_rows::SealedRows;
 pub use segment::{MappedRecord, RecordBuf, SEGMENT_HEADER, Segment};
 pub use table::RowTable;
 pub use tag_list::{TagIter, TagList};
-pub use tag_sum::TagSum;
 
 /// The format that this build reads and writes. 0 is a draft: it may change until it is frozen as 1.
 pub const FORMAT_VERSION: u32 = 0;

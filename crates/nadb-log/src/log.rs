@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use nadb_core::{Clock, Entropy, Error, ErrorKind, Histogram, Location, Result, SegmentId, Seq, StoreId};
+use nadb_core::{
+    Clock, Entropy, Error, ErrorKind, Histogram, Location, Result, SegmentId, SegmentUid, Seq, StoreId,
+};
 use nadb_vfs::{Appender, FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::checkpoint::{Closed, Coverage};
+use crate::compaction::Retired;
 use crate::manifest::{CleanClose, Manifest};
 use crate::names::MANIFEST;
 use crate::recovery::{self, Recovered, Visit};
@@ -203,6 +206,9 @@ pub struct Log<P> {
     pub(crate) durable: AtomicU64,
     /// What the next manifest says that the clock was trusted to show, Unix milliseconds.
     pub(crate) trusted_ms: AtomicU64,
+    /// What the next manifest says that the next namespace gets, at least.
+    pub(crate) next_namespace: AtomicU32,
+    pub(crate) retired: Retired,
     pub(crate) poison: Mutex<Option<Error>>,
     pub(crate) is_poisoned: AtomicBool,
     /// Segments that are full and not sealed.
@@ -233,6 +239,10 @@ pub(crate) struct ManifestState {
     /// A segment whose file is durable, but which no durable manifest names yet.
     pub(crate) unnamed: Option<Arc<Segment>>,
     pub(crate) has_ballast: bool,
+    /// Segments that a compaction has replaced and whose files may still be there, after a crash too.
+    pub(crate) forgotten: Vec<(SegmentId, SegmentUid)>,
+    /// Segments of which it is not known whether the manifest on disk names them: storing it has failed.
+    pub(crate) undecided: Vec<SegmentId>,
 }
 
 impl<P: Send> Log<P> {
@@ -272,7 +282,15 @@ impl<P: Send> Log<P> {
             sync: Mutex::new(()),
             hash_seed: manifest.hash_seed,
             trusted_ms: AtomicU64::new(manifest.trusted_ms),
-            manifest: Mutex::new(ManifestState { manifest, unnamed: None, has_ballast: false }),
+            next_namespace: AtomicU32::new(manifest.next_namespace),
+            retired: Retired::default(),
+            manifest: Mutex::new(ManifestState {
+                manifest,
+                unnamed: None,
+                has_ballast: false,
+                forgotten: Vec::new(),
+                undecided: Vec::new(),
+            }),
             segments: RwLock::new(segments.into_iter().map(|segment| (segment.id, segment)).collect()),
             published: AtomicU64::new(last_seq.0),
             durable: AtomicU64::new(last_seq.0),
@@ -491,6 +509,7 @@ impl<P: Send> Log<P> {
         if result.is_ok() {
             last(&Closed::new(self));
         }
+        let _ = self.remove_retired(true);
         *self.lock.lock() = None;
         result
     }
@@ -506,12 +525,20 @@ impl<P: Send> Log<P> {
         if !dirty {
             return Ok(());
         }
-        let last = self.segments.read().values().rfind(|s| s.bytes() > u64::from(SEGMENT_HEADER)).cloned();
+        let last = self.last_with_frames();
         let (segment, len) = last.map_or((SegmentId(0), 0), |s| (s.id, s.in_file.load(Ordering::Acquire)));
         let clean = CleanClose { last_seq, segment, len };
         self.store_manifest(&mut state, |manifest| manifest.clean = Some(clean))?;
         self.tail.lock().dirty = false;
         Ok(())
+    }
+
+    /// Where the log ends: in the last segment that is not sealed and has frames, or, where there is none, in the last sealed one.
+    fn last_with_frames(&self) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let has_frames = |s: &&Arc<Segment>| !s.is_sealed() && s.bytes() > u64::from(SEGMENT_HEADER);
+        let open = segments.values().rfind(has_frames);
+        open.or_else(|| segments.values().rfind(|s| s.is_sealed())).cloned()
     }
 
     /// Cuts off what was reserved and not used: a store that is closed ends with its last frame, and its spare has none.

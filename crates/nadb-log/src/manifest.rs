@@ -17,6 +17,7 @@ const MAGIC: [u8; 8] = *b"NADB-MAN";
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const SEGMENT_STATE_OPEN: u8 = 0;
 const SEGMENT_STATE_SEALED: u8 = 1;
+const SEGMENT_STATE_COMPACTED: u8 = 2;
 
 /// A segment as the manifest names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,10 @@ pub struct SealedExtent {
     pub frames_end: u32,
     /// Where the footer ends, and with it the file.
     pub file_len: u32,
-    /// The last sequence number up to its end.
+    /// The last sequence number up to its end; of a compacted segment the highest of its records.
     pub last_seq: Seq,
+    /// Whether a compaction has made it: its records are copies, in key order.
+    pub is_compacted: bool,
 }
 
 impl NamedSegment {
@@ -53,7 +56,7 @@ impl NamedSegment {
         let Some(sealed) = self.sealed else {
             return out.push(SEGMENT_STATE_OPEN);
         };
-        out.push(SEGMENT_STATE_SEALED);
+        out.push(if sealed.is_compacted { SEGMENT_STATE_COMPACTED } else { SEGMENT_STATE_SEALED });
         out.extend_from_slice(&sealed.frames_end.to_le_bytes());
         out.extend_from_slice(&sealed.file_len.to_le_bytes());
         out.extend_from_slice(&sealed.last_seq.0.to_le_bytes());
@@ -63,11 +66,12 @@ impl NamedSegment {
         let (id, uid) = (SegmentId(reader.u32()?), SegmentUid(reader.array()?));
         let sealed = match reader.u8()? {
             SEGMENT_STATE_OPEN => None,
-            SEGMENT_STATE_SEALED => {
+            state @ (SEGMENT_STATE_SEALED | SEGMENT_STATE_COMPACTED) => {
                 let sealed = SealedExtent {
                     frames_end: reader.u32()?,
                     file_len: reader.u32()?,
                     last_seq: decode_seq(reader)?,
+                    is_compacted: state == SEGMENT_STATE_COMPACTED,
                 };
                 let is_ordered = SEGMENT_HEADER < sealed.frames_end && sealed.frames_end < sealed.file_len;
                 Some(sealed).filter(|_| is_ordered)?.into()
@@ -110,8 +114,13 @@ pub struct Manifest {
     pub durable_upto: Seq,
     /// The first number after the latest unclean opening; numbers below that were not kept are never given again.
     pub jump_base: Seq,
+    /// The last number up to the end of the sealed segments, those that a compaction has left nothing of included: behind it the
+    /// others go on.
+    pub sealed_upto: Seq,
     /// The number that the next new segment gets, at least.
     pub next_segment: SegmentId,
+    /// The id that the next new namespace gets, at least: those below may be of namespaces that no record names any more.
+    pub next_namespace: u32,
     /// Present after a close in order, until the next write.
     pub clean: Option<CleanClose>,
     /// The segments, in order of their numbers.
@@ -132,7 +141,9 @@ impl Manifest {
         out.extend_from_slice(&self.trusted_ms.to_le_bytes());
         out.extend_from_slice(&self.durable_upto.0.to_le_bytes());
         out.extend_from_slice(&self.jump_base.0.to_le_bytes());
+        out.extend_from_slice(&self.sealed_upto.0.to_le_bytes());
         out.extend_from_slice(&self.next_segment.0.to_le_bytes());
+        out.extend_from_slice(&self.next_namespace.to_le_bytes());
         let clean = self.clean.unwrap_or(CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 });
         out.push(u8::from(self.clean.is_some()));
         out.extend_from_slice(&clean.last_seq.0.to_le_bytes());
@@ -193,7 +204,9 @@ impl Manifest {
             trusted_ms: reader.u64()?,
             durable_upto: decode_seq(reader)?,
             jump_base: decode_seq(reader)?,
+            sealed_upto: decode_seq(reader)?,
             next_segment: SegmentId(reader.u32()?),
+            next_namespace: reader.u32()?,
             clean: None,
             segments: Vec::new(),
         };
@@ -216,7 +229,8 @@ impl Manifest {
         for _ in 0..count {
             let segment = NamedSegment::decode(reader)?;
             let in_order = manifest.segments.last().is_none_or(|last| last.id < segment.id);
-            if !in_order || segment.id >= manifest.next_segment {
+            let is_counted = segment.sealed.is_none_or(|sealed| sealed.last_seq <= manifest.sealed_upto);
+            if !in_order || !is_counted || segment.id >= manifest.next_segment {
                 return None;
             }
             manifest.segments.push(segment);
@@ -291,17 +305,30 @@ mod tests {
                 len,
             }),
         );
-        let numbers = (any::<u64>(), any::<u64>(), any::<[u64; 2]>(), 0..=SEQ_MAX, 0..=SEQ_MAX);
-        let sealed =
-            proptest::option::of((65..1000u32, 1..1000u32, 0..=SEQ_MAX).prop_map(|(end, len, seq)| {
-                SealedExtent { frames_end: end, file_len: end + len, last_seq: Seq(seq) }
-            }));
+        let numbers = (
+            any::<u64>(),
+            any::<u64>(),
+            any::<[u64; 2]>(),
+            0..=SEQ_MAX,
+            0..=SEQ_MAX,
+            (0..=SEQ_MAX, any::<u32>()),
+        );
+        let sealed = proptest::option::of((65..1000u32, 1..1000u32, 0..=SEQ_MAX, any::<bool>()).prop_map(
+            |(end, len, seq, is_compacted)| SealedExtent {
+                frames_end: end,
+                file_len: end + len,
+                last_seq: Seq(seq),
+                is_compacted,
+            },
+        ));
         let segments = btree_map(0..u32::MAX, (any::<[u8; 16]>(), sealed), 0..20);
         (numbers, any::<[u8; 16]>(), clean, segments).prop_map(|(numbers, store, clean, segments)| {
             let segments: Vec<_> = segments
                 .into_iter()
                 .map(|(id, (uid, sealed))| NamedSegment { id: SegmentId(id), uid: SegmentUid(uid), sealed })
                 .collect();
+            let extents = segments.iter().filter_map(|named| named.sealed);
+            let sealed_upto = extents.map(|sealed| sealed.last_seq).max().unwrap_or_default();
             Manifest {
                 generation: numbers.0,
                 store: StoreId(store),
@@ -311,6 +338,8 @@ mod tests {
                 durable_upto: Seq(numbers.3),
                 jump_base: Seq(numbers.4),
                 next_segment: SegmentId(segments.last().map_or(1, |last| last.id.0 + 1)),
+                sealed_upto: sealed_upto.max(Seq(numbers.5.0)),
+                next_namespace: numbers.5.1,
                 clean,
                 segments,
             }
@@ -326,7 +355,9 @@ mod tests {
             trusted_ms: 4,
             durable_upto: Seq(5),
             jump_base: Seq(6),
+            sealed_upto: Seq(2),
             next_segment: SegmentId(9),
+            next_namespace: 3,
             clean: None,
             segments: [7, 8].map(|id| NamedSegment::open(SegmentId(id), SegmentUid([9; 16]))).into(),
         }
@@ -392,14 +423,14 @@ mod tests {
             let error = Manifest::decode(&summed(bytes)).expect_err(what);
             assert_eq!(error.kind(), ErrorKind::Corruption, "{what}");
         };
-        // The count stands at 101, behind 80 bytes, the clean byte and 16 bytes of the close.
-        let count = 12 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 4 + 1 + 16;
+        // The count stands at 113, behind 92 bytes, the clean byte and 16 bytes of the close.
+        let count = 12 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 8 + 4 + 4 + 1 + 16;
         check("four billion segments", &|b| b[count..count + 4].fill(0xFF));
         check("one segment more", &|b| b[count] += 1);
         check("one segment less", &|b| b[count] -= 1);
         check("segments out of order", &|b| b[count + 4] = 8);
         check("a segment that was not given yet", &|b| b[count + 4 + 21] = 9);
-        check("an unknown state", &|b| b[count + 4 + 20] = 2);
+        check("an unknown state", &|b| b[count + 4 + 20] = 3);
         check("sealed, and without its extent", &|b| b[count + 4 + 41] = 1);
         check("neither clean nor not", &|b| b[count - 17] = 2);
         check("a close that did not happen", &|b| b[count - 1] = 1);

@@ -25,6 +25,8 @@ const UNFINISHED_SUFFIX: &str = ".seg.new";
 const ASIDE_PREFIX: &str = "repair-";
 const SEGMENT_SUFFIX: &str = ".seg";
 const SEGMENT_DIGITS: usize = 10;
+const ACCESS_SUFFIX: &str = ".access";
+const ACCESS_TMP_SUFFIX: &str = ".access.new";
 const BLOB_SUFFIX: &str = ".blob";
 const BLOB_DIGITS: usize = 32;
 
@@ -59,6 +61,34 @@ pub fn parse_blob(name: &str) -> Option<BlobId> {
         return None;
     }
     u128::from_str_radix(digits, 16).ok().map(|id| BlobId(id.to_be_bytes()))
+}
+
+/// An access file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessFile {
+    /// That of this segment.
+    Of(SegmentId),
+    /// The next one of some segment, that has not taken its place.
+    Unfinished,
+}
+
+/// The path of the file that says when the records of a segment were last read: ten decimal digits and `.access`.
+pub(crate) fn access_path(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join(format!("{:0width$}{ACCESS_SUFFIX}", id.0, width = SEGMENT_DIGITS))
+}
+
+/// The path under which a new access file is written before it takes the old one's place.
+pub(crate) fn access_tmp_path(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join(format!("{:0width$}{ACCESS_TMP_SUFFIX}", id.0, width = SEGMENT_DIGITS))
+}
+
+/// Which access file has this name; `None` for any other file.
+pub(crate) fn parse_access(name: &str) -> Option<AccessFile> {
+    let id = |digits: &str| parse_segment(&format!("{digits}{SEGMENT_SUFFIX}"));
+    if let Some(digits) = name.strip_suffix(ACCESS_TMP_SUFFIX) {
+        return id(digits).map(|_| AccessFile::Unfinished);
+    }
+    id(name.strip_suffix(ACCESS_SUFFIX)?).map(AccessFile::Of)
 }
 
 /// The path under which a repair writes a segment until all of them are whole. Opening passes over such files.
@@ -102,6 +132,27 @@ mod tests {
             ["1.seg", "0000000001.segx", "00000000001.seg", "+000000001.seg", "9999999999.seg", MANIFEST]
         {
             assert_eq!(parse_segment(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn access_names_round_trip_and_others_are_refused() {
+        let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        for id in [0, 42, u32::MAX].map(SegmentId) {
+            assert_eq!(parse_access(&name(access_path(Path::new("d"), id))), Some(AccessFile::Of(id)));
+            let unfinished = name(access_tmp_path(Path::new("d"), id));
+            assert_eq!(parse_access(&unfinished), Some(AccessFile::Unfinished));
+        }
+        let others = [
+            "0000000001.seg",
+            "1.access",
+            "9999999999.access",
+            "+000000001.access.new",
+            ".access",
+            "x.access",
+        ];
+        for other in others {
+            assert_eq!(parse_access(other), None, "{other}");
         }
     }
 

@@ -211,6 +211,17 @@ impl Part {
         }
     }
 
+    /// Where every row has an expiry: the last of them.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn all_expire_by(&self) -> Result<Option<u64>> {
+        match self {
+            Part::Run(_) => Ok(None),
+            Part::Footer(footer) => footer.all_expire_by(),
+        }
+    }
+
     fn view(&self) -> Result<Option<TagView<'_>>> {
         match self {
             Part::Run(run) => run.tags(),

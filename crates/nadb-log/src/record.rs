@@ -30,8 +30,6 @@ pub enum RecordKind {
     NamespaceDrop = 4,
     /// Nothing that expired at or before the value's time (8 bytes, Unix milliseconds) is visible any more.
     Clock = 5,
-    /// The key was last read at the value's time (8 bytes, Unix milliseconds).
-    AccessTime = 6,
     /// The key's value stands in a blob file: id (16 bytes) and length (8 bytes).
     BlobReference = 7,
 }
@@ -39,7 +37,7 @@ pub enum RecordKind {
 impl RecordKind {
     fn from_u8(number: u8) -> Option<RecordKind> {
         use RecordKind::*;
-        [Value, Tombstone, NamespaceCreate, NamespaceDrop, Clock, AccessTime, BlobReference]
+        [Value, Tombstone, NamespaceCreate, NamespaceDrop, Clock, BlobReference]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }
@@ -384,7 +382,6 @@ impl<'a> RecordRef<'a> {
                 .is_ok_and(|name| nadb_core::limits::check_namespace(name).is_ok()),
             RecordKind::NamespaceDrop => self.key.is_empty(),
             RecordKind::Clock => self.key.is_empty() && self.value.len() == 8,
-            RecordKind::AccessTime => !self.key.is_empty() && self.value.len() == 8,
             RecordKind::BlobReference => !self.key.is_empty() && self.value.len() == 24,
         };
         if needs { Ok(()) } else { Err(RecordError::Malformed("key or value for its kind")) }
@@ -532,7 +529,6 @@ pub(crate) mod tests {
             name.prop_map(|name| (RecordKind::NamespaceCreate, name, vec![])),
             Just((RecordKind::NamespaceDrop, vec![], vec![])),
             vec(any::<u8>(), 8).prop_map(|time| (RecordKind::Clock, vec![], time)),
-            (key(), vec(any::<u8>(), 8)).prop_map(|(k, time)| (RecordKind::AccessTime, k, time)),
             (key(), vec(any::<u8>(), 24)).prop_map(|(k, blob)| (RecordKind::BlobReference, k, blob)),
         ]
     }

@@ -16,6 +16,7 @@ use nadb_core::{Error, ErrorKind, Location, OnOpen, Result, SegmentId, Seq, Stor
 use nadb_vfs::{DirEntry, FileLock, Fs};
 
 use self::chain::ends_as_closed;
+use crate::access::remove_stray_access;
 use crate::checkpoint::{Checkpoint, Coverage, remove_useless};
 use crate::cut::{cut, remove_segment};
 use crate::directory::{check_directory, list, lock, no_store, sync_names};
@@ -176,7 +177,9 @@ fn create_store(fs: &dyn Fs, dir: &Path, lock: Box<dyn FileLock>, options: &LogO
         trusted_ms: created_ms,
         durable_upto: Seq(0),
         jump_base: Seq(0),
+        sealed_upto: Seq(0),
         next_segment: SegmentId(1),
+        next_namespace: 1,
         clean: Some(CleanClose { last_seq: Seq(0), segment: SegmentId(0), len: 0 }),
         segments: Vec::new(),
     };
@@ -236,10 +239,16 @@ fn recover(
     };
     // Their numbers are not used again while an old directory entry could come back.
     opened.manifest.next_segment.0 = opened.manifest.next_segment.0.max(highest_orphan);
+    let had_orphans = !orphans.is_empty();
     for orphan in orphans {
         remove_segment(fs, dir, orphan)?;
     }
+    if had_orphans {
+        // For a repair that has no manifest to go by: what a compaction has replaced does not come back beside later outputs.
+        fs.sync_dir(dir).map_err(|e| Error::io("syncing the directory", dir, e))?;
+    }
     remove_useless(fs, dir, entries, taken.is_some());
+    remove_stray_access(fs, dir, entries, &opened.manifest);
     opened.checkpoint = taken;
     Ok(opened)
 }

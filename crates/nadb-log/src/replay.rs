@@ -106,7 +106,7 @@ pub(crate) fn replay_frames(
             Err(e) => Err(e),
         };
         match frame {
-            Ok(frame) if frame.header.kind != FrameKind::Opening => {
+            Ok(frame) if !matches!(frame.header.kind, FrameKind::Opening | FrameKind::Copies) => {
                 let header = frame.header;
                 if header.kind == FrameKind::Data {
                     for (offset, record) in frame.records() {
@@ -129,7 +129,7 @@ pub(crate) fn replay_frames(
                 end.offset = end.offset.saturating_add(u32::try_from(header.frame_len()).unwrap_or(u32::MAX));
             }
             Ok(_) => {
-                end.why = Some(FrameError::Malformed("kind (a second opening frame)"));
+                end.why = Some(FrameError::Malformed("kind (one that does not stand here)"));
                 break;
             }
             Err(why) => {
@@ -161,6 +161,9 @@ pub(crate) fn replay_again(
             segment.corruption(file_len, format!("the file has {file_len} bytes, its frames take {len}"))
         );
     }
+    if segment.is_compacted() {
+        return read_copies(segment, len, counts, on_record);
+    }
     let opening = read_opening(segment, len)?
         .ok_or_else(|| segment.corruption(u64::from(SEGMENT_HEADER), "the opening frame does not verify"))?;
     let copy = Segment::new(segment.id, segment.uid, segment.path.clone(), Arc::clone(&segment.file));
@@ -171,6 +174,42 @@ pub(crate) fn replay_again(
         Some(why) => Err(segment.corruption(u64::from(end.offset), why)),
         None => Ok(end.last_seq),
     }
+}
+
+/// Reads all frames of a compacted segment; gives the highest number.
+fn read_copies(
+    segment: &Arc<Segment>,
+    len: u64,
+    counts: &mut ScanCounts,
+    on_record: &mut OnRecord<'_>,
+) -> Result<Seq> {
+    let mut window = Window::new(&*segment.file, len);
+    let (mut at, mut highest) = (SEGMENT_HEADER, Seq(0));
+    while u64::from(at) < len {
+        let read = |e| read_error(segment, at, e);
+        let corrupt = |e: FrameError| segment.corruption(u64::from(at), e);
+        let header = window.bytes(u64::from(at), FRAME_HEADER_MAX).map_err(read)?;
+        let header = FrameHeader::decode(header).map_err(corrupt)?;
+        if u64::from(at) + header.frame_len() > len {
+            return Err(corrupt(FrameError::Short));
+        }
+        if header.kind != FrameKind::Copies {
+            return Err(corrupt(FrameError::Malformed("kind (one that does not stand here)")));
+        }
+        let frame_len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+        let bytes = window.bytes(u64::from(at), frame_len).map_err(read)?;
+        let frame = Frame::verify_behind(header, bytes, segment.uid, at).map_err(corrupt)?;
+        for (offset, record) in frame.records() {
+            highest = highest.max(record.seq);
+            let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
+            on_record(&record, Location { segment: segment.id, offset, len }, segment)?;
+        }
+        counts.frames += 1;
+        counts.records += u64::from(header.count);
+        at = at.saturating_add(u32::try_from(header.frame_len()).unwrap_or(u32::MAX));
+    }
+    counts.bytes += len;
+    Ok(highest)
 }
 
 /// The highest `durable_upto` of any frame that verifies anywhere in `from..file_len`, if above `known`.

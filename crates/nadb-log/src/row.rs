@@ -123,7 +123,7 @@ pub struct SystemRow {
 }
 
 impl SystemRow {
-    /// The row of a record that stands at `offset`; `None` where it is a key record or an access time.
+    /// The row of a record that stands at `offset`; `None` where it is a key record.
     #[must_use]
     pub fn of(record: &RecordRef<'_>, offset: u32) -> Option<SystemRow> {
         let content = match record.kind {
@@ -197,7 +197,6 @@ mod tests {
             (RecordKind::NamespaceCreate, b"app/users", b"", Some(&b"app/users"[..]), false),
             (RecordKind::NamespaceDrop, b"", b"", Some(b""), false),
             (RecordKind::Clock, b"", clock, Some(clock), false),
-            (RecordKind::AccessTime, b"key", clock, None, false),
         ];
         for (kind, key, value, content, is_row) in cases {
             let bytes = encoded(kind, key, value);

@@ -66,7 +66,7 @@ impl<P: Send> Log<P> {
             Error::limit(format!("segment {} and its footer have more than 4 GiB", segment.id))
         })?;
         self.write_footer(segment, frames_end, &footer)?;
-        let extent = SealedExtent { frames_end, file_len, last_seq };
+        let extent = SealedExtent { frames_end, file_len, last_seq, is_compacted: false };
         let in_memory = open_bytes(footer, segment, frames_end)?;
         let mut state = self.manifest.lock();
         self.check_poison()?;
@@ -74,6 +74,7 @@ impl<P: Send> Log<P> {
             if let Some(named) = manifest.segments.iter_mut().find(|named| named.id == segment.id) {
                 named.sealed = Some(extent);
             }
+            manifest.sealed_upto = manifest.sealed_upto.max(extent.last_seq);
         })?;
         drop(state);
         segment.set_sealed(extent);
@@ -109,7 +110,7 @@ pub(crate) fn encode(segment: &Segment, at: u32, memtable: &Memtable) -> Result<
 }
 
 /// The footer of a sealed segment through its mapping.
-fn mapped_footer(mapping: &Mapping, segment: &Segment, extent: SealedExtent) -> Result<Footer> {
+pub(crate) fn mapped_footer(mapping: &Mapping, segment: &Segment, extent: SealedExtent) -> Result<Footer> {
     let range = extent.frames_end as usize..extent.file_len as usize;
     open_bytes(mapping.slice(range).unwrap_or_default(), segment, extent.frames_end)
 }
@@ -126,7 +127,7 @@ pub(crate) fn read_footer(segment: &Segment, extent: SealedExtent) -> Result<Foo
 }
 
 /// Opens the footer whose bytes, exactly, stand at `at`.
-fn open_bytes(bytes: Bytes, segment: &Segment, at: u32) -> Result<Footer> {
+pub(crate) fn open_bytes(bytes: Bytes, segment: &Segment, at: u32) -> Result<Footer> {
     let version_at = (u64::from(at) + bytes.len() as u64).saturating_sub(BEHIND_CHECKSUM as u64);
     Footer::open(bytes, segment.uid, at, &segment.path).map_err(|error| match error.kind() {
         // Manifest and segment are of this build's version, and both are older than the footer.

@@ -193,7 +193,16 @@ impl Segment {
     pub(crate) fn add_rows(&self, rows: &Rows) -> Result<()> {
         let system = rows.system()?;
         let mut numbers: Vec<Seq> = system.iter().map(|row| row.seq).collect();
-        if let Some(last) = rows.len().checked_sub(1) {
+        if self.is_compacted() {
+            // In key order, not in that of their numbers.
+            for ordinal in (0..rows.len()).map(Ordinal) {
+                let seq = rows.seq(ordinal)?;
+                numbers.push(seq);
+                if numbers.len() > 1 << 10 {
+                    keep_ends(&mut numbers);
+                }
+            }
+        } else if let Some(last) = rows.len().checked_sub(1) {
             numbers.extend([rows.seq(Ordinal(0))?, rows.seq(Ordinal(last))?]);
         }
         if let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) {
@@ -236,6 +245,12 @@ impl Segment {
         self.sealed.get().is_some()
     }
 
+    /// Whether a compaction has made it: its records are copies, in key order.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.sealed.get().is_some_and(|extent| extent.is_compacted)
+    }
+
     /// As the manifest names it.
     pub(crate) fn named(&self) -> NamedSegment {
         NamedSegment { id: self.id, uid: self.uid, sealed: self.extent() }
@@ -257,6 +272,12 @@ impl Segment {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         u64::from(self.in_file.load(Ordering::Acquire))
+    }
+
+    /// Bytes of the file that have a meaning: header, frames, and, once it is sealed, footer.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.extent().map_or_else(|| self.bytes(), |extent| u64::from(extent.file_len))
     }
 
     /// Its first and last sequence number, `None` while it has no record. No row that can be seen has a higher one.
@@ -298,10 +319,7 @@ impl Segment {
         if let Some(buf) = self.read_mapped(at) {
             return Ok(buf);
         }
-        match self.read_once(at) {
-            Err(error) if error.kind() == ErrorKind::Corruption => self.read_once(at),
-            result => result,
-        }
+        self.read_again(at)
     }
 
     /// The record at `at` where the segment is mapped and the record verifies; without a system call and without a copy. It
@@ -353,6 +371,20 @@ impl Segment {
         true
     }
 
+    /// The record at `at` and its bytes, where the segment is mapped and the record verifies.
+    pub(crate) fn mapped_bytes_at(&self, at: Location) -> Option<(RecordRef<'_>, &[u8])> {
+        let mapped = self.mapped(at)?;
+        Some((mapped.record, mapped.mapping.bytes().get(range_of(at))?))
+    }
+
+    /// As [`Segment::read`], by position.
+    pub(crate) fn read_again(&self, at: Location) -> Result<RecordBuf> {
+        match self.read_once(at) {
+            Err(error) if error.kind() == ErrorKind::Corruption => self.read_once(at),
+            result => result,
+        }
+    }
+
     fn read_once(&self, at: Location) -> Result<RecordBuf> {
         let mut bytes = vec![0; at.len as usize];
         self.file.read_exact_at(&mut bytes, u64::from(at.offset)).map_err(|e| match e.kind() {
@@ -376,6 +408,13 @@ impl Segment {
         }
         Ok(RecordBuf { bytes, head })
     }
+}
+
+/// Leaves the lowest and the highest.
+fn keep_ends(numbers: &mut Vec<Seq>) {
+    let ends = [numbers.iter().min().copied(), numbers.iter().max().copied()];
+    numbers.clear();
+    numbers.extend(ends.into_iter().flatten());
 }
 
 /// Where a record stands in its segment's file.
@@ -419,6 +458,11 @@ impl RecordBuf {
     pub fn record(&self) -> Result<RecordRef<'_>> {
         RecordRef::behind(&self.head, &self.bytes)
             .map_err(|e| Error::new(ErrorKind::Corruption, e.to_string()))
+    }
+
+    /// All of the record's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// A part of the record that [`RecordBuf::record`] gave, sharing its memory.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, guard};
+use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, StoreId, guard};
 
+use crate::cut::remove_segment;
 use crate::log::{Log, LogOptions, ManifestState};
 use crate::manifest::Manifest;
 use crate::names::segment_path;
@@ -92,6 +93,16 @@ impl<P: Send> Log<P> {
         self.is_spare_due.load(Ordering::Relaxed)
     }
 
+    /// The manifest on disk is known again: the files go that it may have named and does not.
+    fn decide(&self, state: &mut ManifestState) {
+        for id in std::mem::take(&mut state.undecided) {
+            if !state.manifest.segments.iter().any(|named| named.id == id) {
+                // What cannot be removed now goes at the next opening.
+                let _ = remove_segment(&*self.fs, &self.dir, id);
+            }
+        }
+    }
+
     fn create_segment(&self, state: &mut ManifestState) -> Result<Segment> {
         let id = state.manifest.next_segment;
         if id.0 == u32::MAX {
@@ -101,11 +112,16 @@ impl<P: Send> Log<P> {
         }
         // Whatever happens, this number is not used for other bytes.
         state.manifest.next_segment = SegmentId(id.0 + 1);
+        self.create_segment_file(id, state.manifest.store)
+    }
+
+    /// The file of a new segment, with its header, durable under a durable name.
+    pub(crate) fn create_segment_file(&self, id: SegmentId, store: StoreId) -> Result<Segment> {
         let uid = new_uid(&self.options)?;
         let path = segment_path(&self.dir, id);
         let io = |doing: &str, e| Error::io(doing, &path, e);
         let file = self.fs.create_new(&path).map_err(|e| io("creating a segment", e))?;
-        let header = SegmentHeader { id, uid, store: state.manifest.store };
+        let header = SegmentHeader { id, uid, store };
         let made = file
             .write_all_at(&header.encode(), 0)
             .map_err(|e| e.source)
@@ -138,6 +154,7 @@ impl<P: Send> Log<P> {
         next.generation += 1;
         next.durable_upto = self.durable_seq();
         next.trusted_ms = next.trusted_ms.max(self.trusted_ms());
+        next.next_namespace = next.next_namespace.max(self.next_namespace());
         let stored = match next.store(&*self.fs, &self.dir) {
             Err(error) if error.kind() == ErrorKind::NoSpace && self.release_ballast_locked(state) => {
                 next.store(&*self.fs, &self.dir)
@@ -148,6 +165,7 @@ impl<P: Send> Log<P> {
         state.manifest.generation = next.generation;
         stored?;
         state.manifest = next;
+        self.decide(state);
         Ok(())
     }
 }

@@ -160,7 +160,7 @@ impl Backend for RedisBackend {
     fn query(&self, namespace: &str, request: &QueryRequest) -> Result<Box<dyn Matches>> {
         check_namespace(namespace)?;
         request.filter.check()?;
-        self.check_access(&request.filter)?;
+        self.core.capabilities.check_filter(&request.filter)?;
         self.core.link.check_open()?;
         Ok(Box::new(Answers::new(&self.core, namespace, request)))
     }
@@ -168,7 +168,7 @@ impl Backend for RedisBackend {
     fn count(&self, namespace: &str, filter: &Filter) -> Result<u64> {
         check_namespace(namespace)?;
         filter.check()?;
-        self.check_access(filter)?;
+        self.core.capabilities.check_filter(filter)?;
         self.core.count(namespace, filter)
     }
 
@@ -234,16 +234,6 @@ impl Backend for RedisBackend {
         (stats.gets, stats.scans) = (of(&counters.gets), of(&counters.scans));
         (stats.batches, stats.operations) = (of(&counters.batches), of(&counters.operations));
         Ok(stats)
-    }
-}
-
-impl RedisBackend {
-    /// When records were last read is not kept.
-    fn check_access(&self, filter: &Filter) -> Result<()> {
-        match filter.asks_for_access() {
-            true => Err(self.core.capabilities.unsupported("queries by last access")),
-            false => Ok(()),
-        }
     }
 }
 

@@ -283,7 +283,9 @@ impl<'a> Crash<'a> {
             return Err(self.no_state(&content, allowed));
         };
         runner.verify().map_err(|e| format!("verification after the crash failed: {e}"))?;
-        runner.model = content;
+        let known = self.states.last().map(|state| state.accesses.after_crash(&content.accesses));
+        let accesses = known.unwrap_or_else(|| Ok(content.accesses.clone()))?;
+        runner.model = content.accessed(accesses);
         runner.model.versions_given_upto(self.version);
         Ok(at)
     }

@@ -309,7 +309,7 @@ fn resum_frame(bytes: &mut [u8], uid: SegmentUid, offset: u32) -> Option<()> {
     let body_at = len - header.body_len as usize;
     let body = bytes.get_mut(body_at..len)?;
     let body_sum = match header.kind {
-        FrameKind::Data => {
+        FrameKind::Data | FrameKind::Copies => {
             let (mut at, mut sums) = (0, Vec::new());
             for index in 0..u64::from(header.count) {
                 let record = body.get_mut(at..)?;
@@ -459,18 +459,17 @@ fn file(fs: &MemFs, path: &Path) -> Vec<u8> {
 
 /// A frame with a record of every kind, some with everything that they can carry.
 fn all_kinds() -> Vec<u8> {
-    use RecordKind::{AccessTime, BlobReference, Clock, NamespaceCreate, NamespaceDrop, Tombstone, Value};
+    use RecordKind::{BlobReference, Clock, NamespaceCreate, NamespaceDrop, Tombstone, Value};
     let text = b"abcdefgh".repeat(70);
     let stored = nadb_core::compress(nadb_core::Compression::Snappy, &text).expect("it pays");
     let tags = nadb_core::Tags::new(["a", "tag"]).expect("within the limits");
     let attrs = nadb_core::Attrs::new([("lang", "de"), ("owner", "")]).expect("within the limits");
     let mut body = FrameBody::new();
-    let shapes: [(RecordKind, &[u8], &[u8]); 7] = [
+    let shapes: [(RecordKind, &[u8], &[u8]); 6] = [
         (NamespaceCreate, b"app/users", b""),
         (Value, b"key", b"value"),
         (Tombstone, b"key", b""),
         (Clock, b"", &[1; 8]),
-        (AccessTime, b"key", &[1; 8]),
         (BlobReference, b"film", &[1; 24]),
         (NamespaceDrop, b"", b""),
     ];

@@ -1,6 +1,7 @@
 //! Model, generators and crash runner for the tests of NADB.
 #![forbid(unsafe_code)]
 
+pub mod accesses;
 pub mod counts;
 pub mod crash;
 pub mod dice;

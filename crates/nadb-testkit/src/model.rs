@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::accesses::Accesses;
 use nadb_core::{
     Action, Attrs, Condition, Entry, ErrorKind, ExpiryUpdate, Operation, Outcome, Put, Tags, TagsUpdate,
 };
 
-/// A record as a reader sees it.
+/// A record as a reader sees it, but for when it was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The value.
@@ -65,6 +66,8 @@ pub struct Model {
     last_version: u64,
     /// Of content that was read: what had expired at or before this could not be seen.
     mark_ms: u64,
+    /// When its keys were last read, where the store keeps that. It is compared apart.
+    pub accesses: Accesses,
 }
 
 impl PartialEq for Model {
@@ -174,7 +177,7 @@ impl Model {
         let versions = namespaces.values().flat_map(|records| records.values()).filter_map(|r| r.version);
         let last_version = versions.max().unwrap_or(0);
         let namespaces = namespaces.into_iter().map(|(name, records)| (name, Arc::new(records))).collect();
-        Model { namespaces, last_version, mark_ms: 0 }
+        Model { namespaces, last_version, mark_ms: 0, accesses: Accesses::default() }
     }
 
     /// The same content, of a store that shows nothing that had expired at or before this.
@@ -194,8 +197,15 @@ impl Model {
         visible
     }
 
+    /// The same content, of which so much is known.
+    #[must_use]
+    pub fn accessed(self, accesses: Accesses) -> Model {
+        Model { accesses, ..self }
+    }
+
     /// Drops a namespace; says whether it was there.
     pub fn drop_namespace(&mut self, name: &str) -> bool {
+        self.accesses.end_all(name);
         self.namespaces.remove(name).is_some()
     }
 
@@ -287,6 +297,9 @@ impl Pending {
             },
             _ => (None, None),
         };
+        if current.is_none() || record.as_ref().is_none_or(|record| !record.is_visible(now_ms)) {
+            self.next.accesses.end(&name, &key);
+        }
         let given = |gives| {
             self.done.iter().any(|done| done.namespace == name && done.key == key && done.version == gives)
         };

@@ -70,7 +70,7 @@ pub fn short_script(seed: u64) -> Vec<Step> {
 /// One step of any sort but opening and closing.
 pub fn random_step(random: &mut Dice) -> Step {
     let name = *random.pick(&NAMESPACES);
-    match random.below(136) {
+    match random.below(142) {
         0..=21 => Step::Write(vec![put_op(random, name)], class(random)),
         22..=29 => Step::Write(vec![expire_op(random, name)], class(random)),
         30..=41 => Step::Write(random_batch(random), class(random)),
@@ -92,6 +92,7 @@ pub fn random_step(random: &mut Dice) -> Step {
         113..=114 => Step::Write(large_batch(random), class(random)),
         115..=121 => random_stream(random, name),
         122..=129 => Step::Query(name, random.next_u64()),
+        130..=135 => Step::Compact(random.next_u64()),
         _ => {
             let name = if random.chance(50) { "app/users" } else { name };
             Step::Reader(name, key(random))

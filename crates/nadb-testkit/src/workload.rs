@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::{
-    Clock, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation, Outcome,
-    SeededEntropy,
+    Clock, CompactionRequest, Compression, Condition, Durability, Error, ErrorKind, ManualClock, Operation,
+    Outcome, SeededEntropy,
 };
 use nadb_engine::{Engine, Options, ReadMode, SegmentState};
 use nadb_vfs::Fs;
 
+use crate::accesses::Accesses;
 use crate::model::{Model, Planned, Record, Records};
 use crate::queries;
 use crate::streams::{self, Readers, Stream};
@@ -63,6 +64,8 @@ pub enum Step {
     Maintain,
     /// Lets go of everything that has expired.
     Purge,
+    /// Compacts all segments, what the policy says, or those of the sealed ones that the number chooses.
+    Compact(u64),
     /// Moves the wall clock by milliseconds, also back.
     Clock(i64),
     /// Reads a key in every way there is.
@@ -137,6 +140,8 @@ pub struct Setup {
     pub checkpoint_rows: u64,
     /// Whether simulated files can be appended to through memory.
     pub appenders: bool,
+    /// Whether the store keeps when keys were last read.
+    pub track_access: bool,
 }
 
 impl Default for Setup {
@@ -150,6 +155,7 @@ impl Default for Setup {
             blob_above: None,
             checkpoint_rows: 0,
             appenders: true,
+            track_access: false,
         }
     }
 }
@@ -299,6 +305,7 @@ impl Runner {
         options.blob_above = self.setup.blob_above;
         options.checkpoint_rows = self.setup.checkpoint_rows;
         options.create = self.create;
+        options.track_access = self.setup.track_access;
         options.background = false;
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         options.entropy = Arc::clone(&self.entropy) as Arc<dyn nadb_core::Entropy>;
@@ -348,6 +355,7 @@ impl Runner {
                     now_ms => Err(Trouble::Wrong(format!("{report:?} at {now_ms}"))),
                 }
             }
+            Step::Compact(which) => self.compact(*which).map(|()| Promise::Nothing),
             Step::Clock(by_ms) => {
                 self.clock.set_ms(self.clock.now_ms().saturating_add_signed(*by_ms));
                 Ok(Promise::Nothing)
@@ -373,6 +381,19 @@ impl Runner {
         }
     }
 
+    fn compact(&self, which: u64) -> Result<(), Trouble> {
+        let engine = self.engine()?;
+        match which % 6 {
+            0 => return Ok(engine.compact(&CompactionRequest::new()).map(|_| ())?),
+            1 => return Ok(engine.compact_due().map(|_| ())?),
+            _ => {}
+        }
+        let sealed = engine.segments()?.into_iter().filter(|info| info.state == SegmentState::Sealed);
+        let is_chosen = |(at, _): &(u32, _)| which >> (at % 62 + 2) & 1 == 1;
+        let chosen: Vec<u32> = (0..).zip(sealed).filter(is_chosen).map(|(_, info)| info.id).collect();
+        Ok(engine.compact_segments(&chosen).map(|_| ())?)
+    }
+
     /// Compares every snapshot and every reader with what the store held when they were taken.
     ///
     /// # Errors
@@ -385,7 +406,9 @@ impl Runner {
     fn hold_reader(&mut self, name: &str, key: &[u8]) -> Result<(), Trouble> {
         let engine = self.engine()?.clone();
         let expected = self.model.visible(name, key, self.now_ms());
-        self.readers.take(&engine, name, key, expected)
+        self.readers.take(&engine, name, key, expected)?;
+        self.note_read(name, key);
+        Ok(())
     }
 
     /// The snapshots that are held.
@@ -502,10 +525,19 @@ impl Runner {
         operation
     }
 
-    fn get(&self, name: &str, key: &[u8]) -> Result<(), Trouble> {
+    /// A key was read, if it is there.
+    fn note_read(&mut self, name: &str, key: &[u8]) {
+        let now_ms = self.now_ms();
+        if self.setup.track_access && self.model.visible(name, key, now_ms).is_some() {
+            self.model.accesses.read(name, key, now_ms);
+        }
+    }
+
+    fn get(&mut self, name: &str, key: &[u8]) -> Result<(), Trouble> {
+        let value = self.engine()?.get(name, key)?.map(|value| value.to_vec());
+        self.note_read(name, key);
         let engine = self.engine()?;
         let expected = self.model.visible(name, key, self.now_ms());
-        let value = engine.get(name, key)?.map(|value| value.to_vec());
         let entry = engine.get_entry(name, key)?.map(Record::of);
         let metadata = engine.metadata(name, key)?;
         let there = engine.contains(name, key)?;
@@ -515,7 +547,9 @@ impl Runner {
             && value.as_ref() == expected.map(|record| &record.value)
             && entry.as_ref() == expected
             && there == expected.is_some()
-            && metadata.map(|metadata| metadata.version) == expected.and_then(|record| record.version);
+            && metadata.map(|metadata| (Some(metadata.version), metadata.accessed_ms))
+                == expected
+                    .map(|record| (record.version, self.model.accesses.of(name, key, record.created_ms)));
         match as_expected {
             true => Ok(()),
             false => Err(Trouble::Wrong(format!(
@@ -531,7 +565,7 @@ impl Runner {
         let mut expected = self.model.records(name).cloned().unwrap_or_default();
         expected.retain(|_, record| record.is_visible(now_ms));
         match found == expected {
-            true => Ok(()),
+            true => self.compare_accesses(name, &expected, 3),
             false => Err(Trouble::Wrong(format!(
                 "scan of {name}: expected {:?}, got {:?}",
                 expected.keys().map(|key| key.escape_ascii().to_string()).collect::<Vec<_>>(),
@@ -542,7 +576,16 @@ impl Runner {
 
     fn query(&self, name: &str, seed: u64) -> Result<(), Trouble> {
         let expected = queries::visible(self.model.records(name), self.now_ms());
-        queries::compare(self.engine()?, name, &expected, seed)
+        queries::compare(self.engine()?, name, &expected, seed)?;
+        self.compare_accesses(name, &expected, seed)
+    }
+
+    fn compare_accesses(&self, name: &str, records: &Records, seed: u64) -> Result<(), Trouble> {
+        if !self.setup.track_access {
+            return Ok(());
+        }
+        let minute = (START_MS / 60_000 + seed % 10).saturating_sub(3);
+        self.model.accesses.compare(self.engine()?, name, records, minute)
     }
 
     fn read_namespace(&self, name: &str) -> Result<Records, Trouble> {
@@ -572,7 +615,7 @@ impl Runner {
     }
 
     fn read_all(&self) -> Result<Model, Trouble> {
-        let mut all = BTreeMap::new();
+        let (mut all, mut accesses) = (BTreeMap::new(), Accesses::default());
         for info in self.engine()?.namespaces()? {
             let records = self.read_namespace(&info.name)?;
             // What has expired and was not let go of yet counts.
@@ -585,9 +628,13 @@ impl Runner {
                     info.keys
                 )));
             }
+            for key in records.keys() {
+                let metadata = self.engine()?.metadata(&info.name, key)?;
+                accesses.note_shown(&info.name, key, metadata.and_then(|metadata| metadata.accessed_ms));
+            }
             all.insert(info.name, records);
         }
-        Ok(Model::of(all))
+        Ok(Model::of(all).accessed(accesses))
     }
 
     /// Compares the whole store with the model.
@@ -595,7 +642,9 @@ impl Runner {
     /// # Errors
     /// `Store`, or `Wrong` with the first difference.
     pub fn check_content(&self) -> Result<(), Trouble> {
-        match self.model.difference(&self.content()?) {
+        let content = self.content()?;
+        let difference = self.model.difference(&content);
+        match difference.or_else(|| self.model.accesses.difference(&content)) {
             None => Ok(()),
             Some(difference) => Err(Trouble::Wrong(format!("model and store differ: {difference}"))),
         }

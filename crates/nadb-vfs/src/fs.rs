@@ -61,6 +61,12 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`] when there is no such directory, [`io::ErrorKind::NotADirectory`] for a file.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
 
+    /// Bytes that files in `dir` can still take, as far as that is known.
+    fn available(&self, dir: &Path) -> Option<u64> {
+        let _ = dir;
+        None
+    }
+
     /// Takes the exclusive lock on `path`, creating the file if needed, and writes `owner` into it for others to read.
     /// The lock ends when the guard is dropped or the process dies; the file stays.
     ///

@@ -161,6 +161,10 @@ impl Fs for RealFs {
         sync_dir(or_current(dir))
     }
 
+    fn available(&self, dir: &Path) -> Option<u64> {
+        available(or_current(dir))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         fs::read_dir(or_current(dir))?
             .map(|entry| {
@@ -345,6 +349,17 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     dir.sync_all()
+}
+
+#[cfg(unix)]
+fn available(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn available(_: &Path) -> Option<u64> {
+    None
 }
 
 /// Windows has no handle for syncing a directory; NTFS journals names by itself.

@@ -67,6 +67,27 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether segments are compacted in the background as more and more of them is dead; default yes. Without it space comes back by
+    /// [`Store::compact`] alone.
+    pub fn auto_compact(mut self, is_on: bool) -> StoreBuilder {
+        self.options.auto_compact = is_on;
+        self
+    }
+
+    /// The share of all bytes that may be dead while nobody writes: 0.02 to 0.9, default 0.2. The less, the more is rewritten; see
+    /// docs/compaction.md for what it costs.
+    pub fn dead_share(mut self, share: f64) -> StoreBuilder {
+        self.options.dead_share = share;
+        self
+    }
+
+    /// The most that compactions write, in bytes a second; default no bound. Beside busy users they take a small share of the time
+    /// anyway.
+    pub fn compaction_rate(mut self, bytes_per_s: u64) -> StoreBuilder {
+        self.options.compaction_bytes_per_s = Some(bytes_per_s);
+        self
+    }
+
     /// The longest time that a flushed write waits for the background sync, and with that what a power cut can take;
     /// above zero, default 1 s.
     pub fn sync_interval(mut self, interval: Duration) -> StoreBuilder {
@@ -151,6 +172,40 @@ impl StoreBuilder {
     /// ```
     pub fn slow_above(mut self, time: Duration) -> StoreBuilder {
         self.options.slow_above = Some(time);
+        self
+    }
+
+    /// Whether the store keeps when keys were last read, to find what nobody needs any more; default false.
+    ///
+    /// [`Metadata::accessed_ms`](crate::Metadata::accessed_ms) says what counts as a read and how exact it is: to the minute. What is
+    /// kept is in memory, 11 to 22 bytes for each key that was read ([`Stats::access_bytes`](crate::Stats::access_bytes)); no read
+    /// writes anything. Every [`access_flush_interval`](StoreBuilder::access_flush_interval) and at the end it is written to a small
+    /// file beside each segment where something has changed. A session without this option knows nothing of it, and leaves
+    /// it as it is, but for what it overwrites and deletes.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).track_access(true).open()?;
+    /// let pages = store.namespace("pages")?;
+    /// pages.set("home", "…")?;
+    /// assert_eq!(pages.metadata("home")?.unwrap().accessed(), None);
+    /// pages.get("home")?;
+    /// assert!(pages.metadata("home")?.unwrap().accessed().is_some());
+    /// assert_eq!(pages.query().matching("accessed<now-30d")?.count()?, 0);
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn track_access(mut self, track: bool) -> StoreBuilder {
+        self.options.track_access = track;
+        self
+    }
+
+    /// The shortest time between two writings of when keys were last read, and with that about what a crash takes of it; above zero,
+    /// default 10 minutes. It means nothing without [`track_access`](StoreBuilder::track_access).
+    pub fn access_flush_interval(mut self, interval: Duration) -> StoreBuilder {
+        self.options.access_flush_interval = interval;
         self
     }
 

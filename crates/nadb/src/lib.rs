@@ -52,15 +52,16 @@ mod typed;
 
 pub use bytes::Bytes;
 pub use nadb_core::{
-    Attrs, Compression, Cursor, Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata,
-    NamespaceInfo, OpStats, OpTimes, OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport,
-    Result, SegmentInfo, SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport,
-    WriteTime, Written,
+    Attrs, CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, Compression, Cursor,
+    Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata, NamespaceInfo, OpStats, OpTimes,
+    OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport, Result, SegmentInfo,
+    SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,
     RepairOutcome, RepairReport,
 };
+pub use nadb_engine::{Strip, StripSegment, StripStyle};
 
 #[cfg(feature = "redis")]
 pub use nadb_redis::RedisOptions;

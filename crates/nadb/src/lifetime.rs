@@ -124,7 +124,8 @@ impl Namespace {
     }
 
     /// Says that a key is in use, as reading it does, without reading it; and whether it is there. It has an effect where the
-    /// store keeps when records were last read, and never changes the record.
+    /// store keeps when keys were last read ([`StoreBuilder::track_access`](crate::StoreBuilder::track_access)), and never
+    /// changes the record.
     ///
     /// # Errors
     /// As [`get`](Namespace::get).

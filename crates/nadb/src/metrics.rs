@@ -70,11 +70,14 @@ fn report_operation(times: &OpTimes, labels: &[Label]) {
 }
 
 /// What only rises while a store is open.
-fn counters(stats: &Stats) -> [(&'static str, u64); 11] {
+fn counters(stats: &Stats) -> [(&'static str, u64); 14] {
     [
         ("nadb_batches_total", stats.batches),
         ("nadb_scans_total", stats.scans),
         ("nadb_slow_operations_total", stats.slow_operations),
+        ("nadb_compactions_total", stats.compactions),
+        ("nadb_compacted_bytes_total", stats.compacted_bytes),
+        ("nadb_compaction_written_bytes_total", stats.compaction_written_bytes),
         ("nadb_value_bytes_total", stats.value_bytes),
         ("nadb_value_stored_bytes_total", stats.value_stored_bytes),
         ("nadb_written_bytes_total", stats.written_bytes),
@@ -87,7 +90,7 @@ fn counters(stats: &Stats) -> [(&'static str, u64); 11] {
 }
 
 /// What rises and falls.
-fn sizes(stats: &Stats) -> [(&'static str, u64); 18] {
+fn sizes(stats: &Stats) -> [(&'static str, u64); 19] {
     [
         ("nadb_keys", stats.keys),
         ("nadb_namespaces", stats.namespaces),
@@ -105,6 +108,7 @@ fn sizes(stats: &Stats) -> [(&'static str, u64); 18] {
         ("nadb_buffered_bytes", stats.buffered_bytes),
         ("nadb_views", stats.views),
         ("nadb_pinned_bytes", stats.pinned_bytes),
+        ("nadb_retired_bytes", stats.retired_bytes),
         ("nadb_published_seq", stats.published_seq),
         ("nadb_durable_seq", stats.durable_seq),
     ]

@@ -213,13 +213,22 @@ impl Query {
         self.filter(Filter::Expires(time.into_span()))
     }
 
-    /// Of these, only records that were last read in this time: see [`TimeRange`]. A record that was never read is in no range. The
-    /// engine does not keep when a record was read yet, and answers `Unsupported`.
+    /// Of these, only records whose keys were last read in this time: see [`TimeRange`], and [`Metadata::accessed_ms`](crate::Metadata::accessed_ms) for what a
+    /// read is. A key of which no read is known is in no range. Without
+    /// [`StoreBuilder::track_access`](crate::StoreBuilder::track_access) the answer is `Unsupported`.
     ///
     /// ```
-    /// let users = nadb::Store::memory()?.namespace("users")?;
-    /// let error = users.query().accessed(..).count().unwrap_err();
-    /// assert_eq!(error.kind(), nadb::ErrorKind::Unsupported);
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).track_access(true).open()?;
+    /// let users = store.namespace("users")?;
+    /// users.set("alice", "…")?;
+    /// users.set("bob", "…")?;
+    /// users.get("alice")?;
+    /// assert_eq!(users.query().accessed(..).count()?, 1);
+    /// assert_eq!(users.query().matching("accessed:never")?.keys()?.next().unwrap()?, b"bob");
+    /// # store.close()?;
     /// # Ok::<(), nadb::Error>(())
     /// ```
     pub fn accessed(self, time: impl TimeRange) -> Query {

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use nadb_core::limits::check_namespace;
 use nadb_core::{
-    Backend, Capabilities, NamespaceInfo, PurgeReport, RecoveryReport, Result, SegmentInfo, Stats,
-    VerifyReport,
+    Backend, Capabilities, CompactionReport, CompactionRequest, NamespaceInfo, PurgeReport, RecoveryReport,
+    Result, SegmentInfo, Stats, VerifyReport,
 };
 use nadb_engine::{Engine, Options};
 use nadb_vfs::MemFs;
@@ -271,6 +271,48 @@ impl Store {
     /// ```
     pub fn purge_expired(&self) -> Result<PurgeReport> {
         self.backend.purge_expired()
+    }
+
+    /// Gives back the space of everything that is dead: overwritten, deleted or expired. Segments are rewritten in key order, so scans are
+    /// quicker afterwards, too. Nobody waits for it: reads and writes go on. The store does this by itself as more of it is dead
+    /// (see docs/compaction.md); this is for who wants all of it now.
+    ///
+    /// Space that somebody still uses, a snapshot or a value that is held, comes back when they let go of it.
+    ///
+    /// # Errors
+    /// `Unsupported` on a backend without [`Feature::Compact`](crate::backend::Feature::Compact); those of any write; `Corruption` where
+    /// a live record does not verify. The store is as it was.
+    ///
+    /// ```
+    /// let store = nadb::Store::memory()?;
+    /// let n = store.namespace("n")?;
+    /// for round in 0..10 {
+    ///     n.set("k", format!("value {round}"))?;
+    /// }
+    /// let report = store.compact()?;
+    /// assert_eq!((report.kept, report.dropped_dead), (1, 9));
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn compact(&self) -> Result<CompactionReport> {
+        self.compact_with(&CompactionRequest::new())
+    }
+
+    /// As [`Store::compact`], of some keys, only as an estimate, or with somebody who is told how far it has come and may end it.
+    ///
+    /// # Errors
+    /// As [`Store::compact`].
+    ///
+    /// ```
+    /// use nadb::{CompactionRange, CompactionRequest};
+    /// let store = nadb::Store::memory()?;
+    /// store.namespace("n")?.set("k", "v")?;
+    /// let range = CompactionRange::Namespace("n".into());
+    /// let report = store.compact_with(&CompactionRequest::new().range(range).dry_run(true))?;
+    /// assert_eq!(report.dropped_dead, 0);
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn compact_with(&self, request: &CompactionRequest) -> Result<CompactionReport> {
+        self.backend.compact(request)
     }
 
     /// Counts and sizes.

@@ -54,6 +54,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         without: "A header's length and count are believed beyond every limit.",
     },
     Mutant {
+        guard: "access.sums_verified",
+        package: "nadb-log",
+        test: "every_cut_and_every_flipped_bit_of_an_access_file_is_noticed",
+        without: "Times of an access file of which a crash or rot has changed a part are believed.",
+    },
+    Mutant {
+        guard: "access.segment_checked",
+        package: "nadb-log",
+        test: "an_access_file_of_another_segment_is_passed_over",
+        without: "When records of another segment were read is believed of those that stand at the same offsets.",
+    },
+    Mutant {
         guard: "append.publish_after_file",
         package: "nadb-log",
         test: "a_frame_whose_write_failed_is_never_published",
@@ -370,6 +382,18 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-engine",
         test: "a_clock_that_was_set_back_since_the_rows_were_found_lets_nothing_go",
         without: "A record is let go of before its time.",
+    },
+    Mutant {
+        guard: "access.ends_with_its_key",
+        package: "nadb-engine",
+        test: "what_was_deleted_and_written_again_was_never_read",
+        without: "A key that is written again after its end has the last access of the one before.",
+    },
+    Mutant {
+        guard: "access.loaded_before_it_is_taken_over",
+        package: "nadb-engine",
+        test: "a_write_takes_over_what_the_file_says_before_anybody_has_asked",
+        without: "A write forgets when its key was read in an earlier session.",
     },
     Mutant {
         guard: "verify.compares_the_index",

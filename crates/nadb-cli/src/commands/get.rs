@@ -44,6 +44,9 @@ impl Get {
         if !context.json && !self.meta {
             return context.with_existing(|store| self.value(context, &context.namespace(store)?, &key));
         }
+        if self.meta && self.output.is_none() {
+            return self.metadata(context, &key);
+        }
         let entry = context.with_existing(|store| Ok(context.namespace(store)?.get_entry(&key)?))?;
         let entry = entry.ok_or_else(|| context.no_key(&key))?;
         if let Some(path) = &self.output {
@@ -54,6 +57,20 @@ impl Get {
             out.json(&self.fields(&entry))?;
         } else {
             out.bytes(present::metadata_text(&entry.key, &entry.metadata).as_bytes())?;
+        }
+        out.finish()
+    }
+
+    /// Prints what is known about the record, which is no read of it.
+    fn metadata(&self, context: &Context, key: &[u8]) -> Result<()> {
+        let metadata = context.with_last_access(|store| Ok(context.namespace(store)?.metadata(key)?))?;
+        let metadata = metadata.ok_or_else(|| context.no_key(key))?;
+        let mut out = context.output();
+        if context.json {
+            let fields = Fields::default().with_bytes("key", "key_base64", key);
+            out.json(&present::metadata_json(fields, &metadata))?;
+        } else {
+            out.bytes(present::metadata_text(key, &metadata).as_bytes())?;
         }
         out.finish()
     }

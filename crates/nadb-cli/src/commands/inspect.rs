@@ -1,7 +1,7 @@
 //! `nadb inspect`: the segments of the log.
 
 use clap::Args;
-use nadb::{SegmentInfo, SegmentState};
+use nadb::{SegmentInfo, SegmentState, Strip, StripSegment, StripStyle};
 
 use crate::context::Context;
 use crate::failure::Result;
@@ -14,9 +14,10 @@ Examples:
   nadb --json inspect
 
 A segment is a spare, then active, then full, and for good sealed: its FOOTER says what is in it. LIVE counts records that
-are the newest of their keys, DEAD the others: overwritten, deleted, or marking a deletion.";
+are the newest of their keys, DEAD the others: overwritten, deleted, or marking a deletion. Below the table the log is drawn, from
+dead to live, and COMPACTION says of each segment whether the next compaction takes it, and why or why not.";
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 12] = [
     "SEGMENT",
     "STATE",
     "RECORDS",
@@ -28,7 +29,11 @@ const HEADINGS: [&str; 11] = [
     "FOOTER",
     "SEQUENCE",
     "FILE",
+    "COMPACTION",
 ];
+
+/// Characters of a line of the drawing.
+const WIDTH: usize = 80;
 
 /// Print the segments of the log
 #[derive(Debug, Args)]
@@ -48,6 +53,7 @@ impl Inspect {
             let mut rows = vec![HEADINGS.map(str::to_owned).to_vec()];
             rows.extend(segments.iter().map(row));
             out.bytes(table::render(&rows, &[0, 2, 3, 4, 5, 6, 7, 8]).as_bytes())?;
+            out.bytes(format!("\n{}", strip(&segments)).as_bytes())?;
         }
         out.finish()
     }
@@ -66,6 +72,24 @@ fn fields(segment: &SegmentInfo) -> Fields {
         .with("first_seq", segment.first_seq)
         .with("last_seq", segment.last_seq)
         .with("file", segment.path.display().to_string())
+        .with("compacted", segment.is_compacted)
+        .with("gain_bytes", segment.gain_bytes)
+        .with("chosen", segment.is_chosen)
+        .with("compaction", segment.verdict.clone())
+}
+
+/// The log as it is drawn in a terminal.
+fn strip(segments: &[SegmentInfo]) -> Strip {
+    let drawn: Vec<StripSegment> = segments
+        .iter()
+        .filter(|segment| segment.records > 0)
+        .map(|segment| {
+            let file_bytes = segment.bytes + segment.footer_bytes;
+            let kept_bytes = file_bytes.saturating_sub(segment.gain_bytes);
+            StripSegment { file_bytes, kept_bytes, is_chosen: segment.is_chosen }
+        })
+        .collect();
+    Strip::draw(&drawn, WIDTH, StripStyle::Unicode)
 }
 
 fn row(segment: &SegmentInfo) -> Vec<String> {
@@ -94,6 +118,7 @@ fn row(segment: &SegmentInfo) -> Vec<String> {
         footer,
         sequence,
         file.display().to_string(),
+        if segment.verdict.is_empty() { "-".to_owned() } else { segment.verdict.clone() },
     ]
 }
 

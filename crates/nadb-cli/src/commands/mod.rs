@@ -1,6 +1,7 @@
 //! The sub-commands, one file each.
 
 pub(crate) mod batch;
+pub(crate) mod compact;
 pub(crate) mod delete;
 pub(crate) mod drop_namespace;
 pub(crate) mod expire;

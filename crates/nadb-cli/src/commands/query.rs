@@ -92,7 +92,8 @@ impl Query {
         let now_ms = self.now.unwrap_or_else(system_now_ms);
         let filter = self.filter(context, now_ms)?;
         let after = self.after(context)?;
-        context.with_existing(|store| {
+        // A query reads no key, so nothing is noted.
+        context.with_last_access(|store| {
             let query = self.query(&context.namespace(store)?, filter);
             if self.count {
                 return print_count(context, query.count()?);

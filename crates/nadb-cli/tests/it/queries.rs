@@ -137,3 +137,30 @@ fn tags_are_listed_with_counts() {
     let said = Sandbox::new().fails(2, "tags");
     assert!(said.contains("nadb-data"), "{said}");
 }
+
+#[test]
+fn last_accesses_that_an_application_keeps_are_shown_and_not_changed() {
+    let sandbox = filled();
+    assert_eq!(query(&sandbox, &["accessed:any"]), "");
+    {
+        let store = nadb::Store::builder().path(sandbox.store()).track_access(true).open().unwrap();
+        store.namespace("default").unwrap().get("a2").unwrap().unwrap();
+        store.close().unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(query(&sandbox, &["accessed:any"]), "a2\n");
+        assert_eq!(query(&sandbox, &["accessed:never AND tag:user", "--meta"]).lines().count(), 2);
+        assert_eq!(query(&sandbox, &["accessed<now-1h", "--count"]), "0\n");
+        let shown: Value = serde_json::from_str(&sandbox.ok("--json get a2 --meta")).unwrap();
+        assert!(shown["accessed_ms"].as_u64() >= shown["created_ms"].as_u64());
+        let shown: Value = serde_json::from_str(&sandbox.ok("--json get a1 --meta")).unwrap();
+        assert_eq!(shown["accessed_ms"], json!(null));
+        assert!(
+            sandbox
+                .ok("get a2 --meta")
+                .lines()
+                .any(|line| line.starts_with("accessed") && line.ends_with('Z'))
+        );
+        assert_eq!(sandbox.ok("get a1"), "1");
+    }
+}

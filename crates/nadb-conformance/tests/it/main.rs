@@ -6,6 +6,7 @@ mod map_backend;
 mod noticed;
 mod server_like;
 mod wrong;
+mod wrong_access;
 mod wrong_queries;
 mod wrong_shown;
 mod wrong_snapshots;
@@ -36,6 +37,7 @@ segments
 verify
 recovery
 purge
+last access
 durability class Buffered
 durability class Flushed
 durability class Synced

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{wrong, wrong_queries, wrong_shown, wrong_snapshots, wrong_streams};
+use crate::{wrong, wrong_access, wrong_queries, wrong_shown, wrong_snapshots, wrong_streams};
 
 /// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
@@ -299,6 +299,29 @@ faults! {
     tags_begin_alike: TagsBeginAlike => every_filter_term_means_what_it_says;
     tags_have_one_more: TagsHaveOneMore => tags_are_counted_in_order;
     updated_is_created: UpdatedIsCreated => every_filter_term_means_what_it_says;
+}
+
+faults! {
+    wrong_access:
+    deletes_keep_the_last_access: DeletesKeepIt => a_last_access_outlives_overwrites_and_ends_with_its_key;
+    entries_show_their_own_read: EntriesShowTheirOwnRead => reads_of_a_key_are_known_and_looks_are_not;
+    expiries_keep_the_last_access: ExpiriesKeepIt => a_last_access_outlives_overwrites_and_ends_with_its_key;
+    get_many_is_no_read: ManyAreNoReads => reads_of_a_key_are_known_and_looks_are_not;
+    get_with_is_no_read: ShownAreNoReads => reads_of_a_key_are_known_and_looks_are_not;
+    last_access_is_claimed_only: ClaimedOnly =>
+        reads_of_a_key_are_known_and_looks_are_not,
+        a_last_access_outlives_overwrites_and_ends_with_its_key,
+        queries_find_by_last_access;
+    last_access_is_counted_by_nobody: CountsIgnoreIt => queries_find_by_last_access;
+    last_access_is_hidden: Hidden => reads_of_a_key_are_known_and_looks_are_not;
+    last_access_is_not_kept_and_answered: HiddenAndAnswered => queries_find_by_last_access;
+    last_accesses_lie_ahead: TimesAreOfTheFuture => reads_of_a_key_are_known_and_looks_are_not;
+    looks_are_reads: LooksAreReads => reads_of_a_key_are_known_and_looks_are_not;
+    overwrites_end_the_last_access: OverwritesEndIt => a_last_access_outlives_overwrites_and_ends_with_its_key;
+    readers_are_no_reads: ReadersAreNoReads => reads_of_a_key_are_known_and_looks_are_not;
+    scans_are_reads: ScansAreReads => reads_of_a_key_are_known_and_looks_are_not;
+    touches_are_no_reads: TouchIsNoRead => reads_of_a_key_are_known_and_looks_are_not;
+    touches_of_absent_keys_succeed: TouchOfAbsentKeysSucceeds => reads_of_a_key_are_known_and_looks_are_not;
 }
 
 #[test]

@@ -137,6 +137,7 @@ streams
 custom merges
 expire
 purge
+last access
 durability class Buffered
 durability class Flushed
 durability class Synced

@@ -7,6 +7,8 @@ use nadb_log::{Part, RowMeta};
 use roaring::RoaringBitmap;
 use std::ops::{Bound, Range};
 
+use crate::slot::Slot;
+
 /// A set of ranks: those of a bitmap, or all but those.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Set {
@@ -80,6 +82,7 @@ pub(super) enum Check {
 
 /// A row that is checked; what is known of it is looked up where a check asks for it.
 pub(super) struct Checked<'a> {
+    pub(super) slot: &'a Slot,
     pub(super) part: &'a Part,
     pub(super) rank: Rank,
     pub(super) ordinal: Ordinal,
@@ -102,7 +105,12 @@ impl Check {
                 Filter::Created(span) => span.contains(row.meta()?.created_ms),
                 Filter::Updated(span) => span.contains(row.meta()?.updated_ms),
                 Filter::Expires(span) => row.meta()?.expires_ms.is_some_and(|at| span.contains(at)),
-                // The others give sets; what needs the backend to track access is refused before.
+                Filter::Accessed(span) => {
+                    let meta = row.meta()?;
+                    let accessed_ms = row.slot.accessed_ms(meta.offset, meta.created_ms);
+                    accessed_ms.is_some_and(|at| span.contains(at))
+                }
+                // The others give sets.
                 _ => false,
             },
             Check::And(checks) => {
@@ -212,10 +220,13 @@ impl Selection {
         let selections: Result<Vec<Selection>> =
             terms.iter().map(|term| Selection::of(term, part, namespace)).collect();
         let selections = selections?;
+        if selections.iter().all(|selection| selection.check.is_none()) {
+            let set = selections.into_iter().fold(Set::nothing(), |set, selection| set.or(selection.set));
+            return Ok(Selection::exactly(set));
+        }
         let set = selections.iter().fold(Set::nothing(), |set, selection| set.or(selection.set.clone()));
-        let is_sure = selections.iter().all(|selection| selection.check.is_none());
-        let checks = || Check::Or(selections.into_iter().map(Selection::into_check).collect());
-        Ok(Selection { set, check: (!is_sure).then(checks) })
+        let check = Check::Or(selections.into_iter().map(Selection::into_check).collect());
+        Ok(Selection { set, check: Some(check) })
     }
 }
 

@@ -147,7 +147,7 @@ impl Selected {
             let Some(check) = &self.check else { return Ok(Some((rank, ordinal))) };
             self.cursor.move_to(rank)?;
             let key = self.cursor.key().map_or(&[][..], |(_, key)| key);
-            if check.holds(&Checked { part: &self.part, rank, ordinal, key })? {
+            if check.holds(&Checked { slot: &self.slot, part: &self.part, rank, ordinal, key })? {
                 return Ok(Some((rank, ordinal)));
             }
         }

@@ -1,6 +1,7 @@
 //! The engine through its public face.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod access;
 mod blobs;
 mod checkpoint;
 mod closing;

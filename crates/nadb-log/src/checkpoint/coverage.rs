@@ -89,8 +89,7 @@ impl Coverage {
                 rows: reader.u32()?,
             };
             let before = coverage.segments.last();
-            let follows =
-                before.is_none_or(|before| before.named.id < named.id && before.last_seq <= segment.last_seq);
+            let follows = before.is_none_or(|before| before.named.id < named.id);
             let is_as_sealed = named
                 .sealed
                 .is_none_or(|sealed| (sealed.frames_end, sealed.last_seq) == (segment.end, segment.last_seq));
@@ -104,9 +103,10 @@ impl Coverage {
             }
             coverage.segments.push(segment);
         }
-        let end = coverage.segments.last().map_or(Seq(0), |last| last.last_seq);
+        // Of the last ones a compaction may have left nothing.
+        let end = coverage.segments.iter().map(|segment| segment.last_seq).max().unwrap_or_default();
         let records: u64 = coverage.segments.iter().map(|segment| u64::from(segment.records)).sum();
-        (end == last_seq && records == coverage.records && last_seq.0 <= SEQ_MAX).then_some(coverage)
+        (end <= last_seq && records == coverage.records && last_seq.0 <= SEQ_MAX).then_some(coverage)
     }
 }
 

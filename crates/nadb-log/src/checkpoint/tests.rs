@@ -12,7 +12,8 @@ use crate::manifest::{NamedSegment, SealedExtent};
 const STORE: StoreId = StoreId([0xA0; 16]);
 
 fn sealed(id: u32, last_seq: u64) -> NamedSegment {
-    let extent = SealedExtent { frames_end: 1000, file_len: 1480, last_seq: Seq(last_seq) };
+    let extent =
+        SealedExtent { frames_end: 1000, file_len: 1480, last_seq: Seq(last_seq), is_compacted: false };
     NamedSegment { sealed: Some(extent), ..open(id) }
 }
 
@@ -57,7 +58,9 @@ fn manifest(segments: &[NamedSegment]) -> Manifest {
         trusted_ms: 0,
         durable_upto: Seq(20),
         jump_base: Seq(0),
+        sealed_upto: Seq(0),
         next_segment: SegmentId(9),
+        next_namespace: 1,
         clean: None,
         segments: segments.to_vec(),
     }

@@ -10,6 +10,7 @@ use super::column::{Base, encode_column};
 use super::expiring::encode_expiring;
 use super::keys::KeyWriter;
 use super::layout::{NewSection, assemble, id};
+use super::origin::Origin;
 use super::rows::{check_row, encode_rows};
 use super::tags::{TagUse, encode_tags};
 use crate::row::{RowMeta, SystemRow};
@@ -49,6 +50,7 @@ pub struct FooterBuilder {
     names: TagNames,
     /// By rank.
     uses: Vec<TagUse>,
+    origin: Option<Origin>,
 }
 
 impl FooterBuilder {
@@ -56,6 +58,11 @@ impl FooterBuilder {
     #[must_use]
     pub fn new() -> FooterBuilder {
         FooterBuilder::default()
+    }
+
+    /// Says that a compaction has made the segment.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Adds the key of the next rank, with the tags of its row in any order. Ranks are in order of (namespace, key, number).
@@ -152,6 +159,9 @@ impl FooterBuilder {
         }
         if let Some(expiring) = encode_expiring(metas) {
             sections.push(NewSection::required(id::EXPIRING, expiring));
+        }
+        if let Some(origin) = &self.origin {
+            sections.push(NewSection::required(id::ORIGIN, origin.encode()));
         }
         Ok((rows, sections))
     }

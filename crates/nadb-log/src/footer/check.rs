@@ -20,6 +20,7 @@ impl Footer {
         self.check_order()?;
         self.check_tags()?;
         self.check_expiring()?;
+        self.origin()?;
         self.system().map(|_| ())
     }
 

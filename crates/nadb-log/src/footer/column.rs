@@ -279,18 +279,23 @@ impl Column {
         Ok(())
     }
 
-    /// The row that has this number, in a column of strictly rising numbers with [`Base::First`].
-    ///
-    /// # Errors
-    /// `Corruption`.
-    pub(super) fn find(self, bytes: &Blocks, number: u64) -> Result<Option<u32>> {
+    /// The last block whose base is not above this number, in a column of rising numbers with [`Base::First`].
+    fn last_block_upto(self, bytes: &Blocks, number: u64) -> Result<Option<u32>> {
         let (mut low, mut high) = (0, self.blocks());
         while low < high {
             let middle = low + (high - low) / 2;
             let base = u64::from_le_bytes(bytes.array(self.section, middle as usize * ENTRY_BYTES)?);
             if base <= number { low = middle + 1 } else { high = middle }
         }
-        let Some(block) = low.checked_sub(1) else {
+        Ok(low.checked_sub(1))
+    }
+
+    /// The row that has this number, in a column of strictly rising numbers with [`Base::First`].
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub(super) fn find(self, bytes: &Blocks, number: u64) -> Result<Option<u32>> {
+        let Some(block) = self.last_block_upto(bytes, number)? else {
             return Ok(None);
         };
         let entry = self.entry(bytes, block)?;
@@ -313,13 +318,7 @@ impl Column {
     /// # Errors
     /// `Corruption`.
     pub(super) fn first_above(self, bytes: &Blocks, number: u64) -> Result<u32> {
-        let (mut low, mut high) = (0, self.blocks());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let base = u64::from_le_bytes(bytes.array(self.section, middle as usize * ENTRY_BYTES)?);
-            if base <= number { low = middle + 1 } else { high = middle }
-        }
-        let Some(block) = low.checked_sub(1) else {
+        let Some(block) = self.last_block_upto(bytes, number)? else {
             return Ok(0);
         };
         let entry = self.entry(bytes, block)?;

@@ -72,6 +72,11 @@ impl Expiring {
         self.count
     }
 
+    /// The last expiry.
+    pub(super) fn last(&self, blocks: &Blocks) -> Result<u64> {
+        self.times.value(blocks, self.count - 1)
+    }
+
     /// The first expiry behind a time.
     pub(super) fn next(&self, blocks: &Blocks, after_ms: u64) -> Result<Option<u64>> {
         let at = self.times.first_above(blocks, after_ms)?;

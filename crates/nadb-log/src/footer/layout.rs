@@ -40,9 +40,10 @@ pub(super) mod id {
     pub(in super::super) const TAGS: u16 = 15;
     pub(in super::super) const POSTINGS: u16 = 16;
     pub(in super::super) const EXPIRING: u16 = 17;
+    pub(in super::super) const ORIGIN: u16 = 18;
 
     pub(super) fn is_known(id: u16) -> bool {
-        (OFFSETS..=EXPIRING).contains(&id)
+        (OFFSETS..=ORIGIN).contains(&id)
     }
 }
 

@@ -358,7 +358,6 @@ fn system_records_are_told_from_rows() {
     check(&fields(RecordKind::NamespaceCreate, b"app", b""), Some(b"app"));
     check(&fields(RecordKind::NamespaceDrop, b"", b""), Some(b""));
     check(&fields(RecordKind::Clock, b"", &[7; 8]), Some(&[7; 8]));
-    check(&fields(RecordKind::AccessTime, b"k", &[7; 8]), None);
     check(&fields(RecordKind::Value, b"k", b"v"), None);
 }
 

@@ -34,10 +34,12 @@ pub(crate) struct Replayed {
 }
 
 impl Replayed {
-    /// The last segment that holds frames.
+    /// The last segment that holds frames; compacted ones have numbers of their own, which say nothing of an order.
     pub(crate) fn last_id(&self) -> Option<SegmentId> {
         let chain = self.chain.last().map(|(segment, ..)| segment.id);
-        chain.max(self.sealed.last().map(|segment| segment.id))
+        let is_original =
+            |segment: &&Arc<Segment>| segment.extent().is_none_or(|extent| !extent.is_compacted);
+        chain.max(self.sealed.iter().rfind(is_original).map(|segment| segment.id))
     }
 }
 
@@ -53,9 +55,7 @@ pub(crate) fn replay(
     covered: Option<&Coverage>,
     visit: &mut dyn Visit,
 ) -> Result<Replayed> {
-    let extents = sealed.iter().filter_map(|segment| segment.extent());
-    let sealed_upto = extents.map(|extent| extent.last_seq).max();
-    let sealed_upto = sealed_upto.filter(|_| guard::on("recovery.sealed_extent"));
+    let sealed_upto = Some(manifest.sealed_upto).filter(|_| guard::on("recovery.sealed_extent"));
     let mut replayed = Replayed {
         sealed,
         chain: Vec::new(),

@@ -19,10 +19,10 @@ use crate::recovery::{
 };
 use crate::replay::{ScanCounts, replay_again};
 use crate::row::{Row, RowCursor, SystemRow};
+use crate::row_sum::RowSum;
 use crate::rows::Rows;
 use crate::seal::read_footer;
 use crate::segment::Segment;
-use crate::tag_sum::TagSum;
 
 /// A store that opens.
 pub(super) struct Checked {
@@ -128,7 +128,7 @@ struct Confirm {
     /// Sums over which key each row has: what the footer says, and so far what the records say.
     keys: [u64; 2],
     /// The same over which tags each row has.
-    tags: [TagSum; 2],
+    tags: [RowSum; 2],
 }
 
 impl Confirm {
@@ -141,7 +141,7 @@ impl Confirm {
             sum = sum.wrapping_add(key_sum(cursor.ordinal(), namespace, key));
             cursor.next()?;
         }
-        let tags = [TagSum::of(&Rows::Footer(Arc::clone(&footer)))?, TagSum::default()];
+        let tags = [RowSum::of(&Rows::Footer(Arc::clone(&footer)))?, RowSum::default()];
         Ok(Confirm { footer, next: 0, system, keys: [sum, 0], tags })
     }
 

@@ -126,6 +126,7 @@ impl Repair<'_> {
             generation: old.generation + 2,
             durable_upto: output.last_seq,
             jump_base,
+            sealed_upto: Seq(0),
             next_segment: output.next_id,
             clean: Some(CleanClose { last_seq: output.last_seq, segment, len }),
             segments: output.written.iter().map(named).collect(),

@@ -130,6 +130,7 @@ impl Sources {
         if sources.found != ManifestFound::Whole {
             // A manifest made anew vouches for no footer: opening will read all records, and seal again.
             sources.manifest.segments.iter_mut().for_each(|named| named.sealed = None);
+            sources.manifest.sealed_upto = Seq(0);
         }
         sources.segments.sort_by_key(|source| source.segment.id);
         sources.next_segment = sources.next_segment.max(sources.manifest.next_segment);
@@ -253,7 +254,9 @@ fn unknown_manifest() -> Manifest {
         trusted_ms: 0,
         durable_upto: Seq(0),
         jump_base: Seq(0),
+        sealed_upto: Seq(0),
         next_segment: SegmentId(1),
+        next_namespace: 1,
         clean: None,
         segments: Vec::new(),
     }

@@ -88,6 +88,7 @@ fn at_every_call_of_a_workload_with_long_buffers_and_larger_segments() {
         durability: Durability::Buffered,
         blob_above: Some(2500),
         checkpoint_rows: u64::MAX,
+        track_access: true,
         ..Setup::default()
     };
     campaign(2, setup, 180);

@@ -392,7 +392,8 @@ fn the_workload_has_blobs_and_opens_by_a_checkpoint() {
     assert_eq!(openings, 3);
     assert!(by_checkpoint >= 1);
     let blobs = orphans::count(&disk);
-    assert!(blobs >= 4, "{blobs} blobs");
+    // Others a compaction has unlinked.
+    assert!(blobs >= 2, "{blobs} blobs");
 }
 
 /// Not one call about the checkpoint matters: where it cannot be written, a close is a close; where it cannot be read, an opening is

@@ -53,6 +53,7 @@ fn setups() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec![None, Some(0), Some(100), Some(2000)]),
         prop::sample::select(vec![0, 40, u64::MAX]),
         any::<bool>(),
+        any::<bool>(),
     )
         .prop_map(
             |(
@@ -64,6 +65,7 @@ fn setups() -> impl Strategy<Value = Setup> {
                 blob_above,
                 checkpoint_rows,
                 appenders,
+                track_access,
             )| {
                 Setup {
                     memtable_size,
@@ -74,6 +76,7 @@ fn setups() -> impl Strategy<Value = Setup> {
                     blob_above,
                     checkpoint_rows,
                     appenders,
+                    track_access,
                 }
             },
         )

@@ -61,7 +61,8 @@ fn what_is_said_holds_all_together() {
     assert_eq!(keys(&n.query().expires(made + hour / 2..)), "b");
     assert_eq!(keys(&n.query().expires(..made)), "");
     let error = n.query().accessed(..).count().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "the engine keeps no time of access");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "nobody has asked to keep it");
+    assert!(error.to_string().contains("track_access"), "{error}");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use super::*;
 use crate::footer::postings::LIST_ROWS_MAX;
 use crate::memtable::Memtable;
 use crate::part::Part;
+use crate::row_sum::RowSum;
 use crate::rows::Rows as SegmentRows;
 use crate::tag_list::{TagList, list_of};
-use crate::tag_sum::TagSum;
 
 /// A memtable of the model's rows, whose runs are asked for behind each of these counts of rows.
 fn memtable(model: &Model, asked: &[usize]) -> Arc<Memtable> {
@@ -160,7 +160,7 @@ fn check_all(model: &Model, asked: &[usize]) {
         (SegmentRows::Memtable(table), SegmentRows::Footer(open(&sealed, model.at).unwrap()));
     check(&in_memory.parts().unwrap(), model);
     check(&footer.parts().unwrap(), model);
-    assert_eq!(TagSum::of(&in_memory).unwrap(), TagSum::of(&footer).unwrap());
+    assert_eq!(RowSum::of(&in_memory).unwrap(), RowSum::of(&footer).unwrap());
 }
 
 proptest! {
@@ -218,7 +218,7 @@ fn tags_of_very_many_rows_are_read_back() {
     let footer = open(&model.encode(), model.at).unwrap();
     footer.check_all().unwrap();
     let (footer, table) = (SegmentRows::Footer(footer), memtable(&model, &[30_000]));
-    assert_eq!(TagSum::of(&footer).unwrap(), TagSum::of(&SegmentRows::Memtable(Arc::clone(&table))).unwrap());
+    assert_eq!(RowSum::of(&footer).unwrap(), RowSum::of(&SegmentRows::Memtable(Arc::clone(&table))).unwrap());
     for part in footer.parts().unwrap().iter().chain(&SegmentRows::Memtable(table).parts().unwrap()) {
         let first = part.ordinal_at(Rank(0)).unwrap().0;
         let order = ranked(&model, first..first + part.len());

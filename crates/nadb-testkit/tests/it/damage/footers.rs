@@ -107,11 +107,17 @@ fn with_footer_of(sample: &Sample, to: &SealedAt, of: (&Files, &SealedAt), told:
     damaged
 }
 
-fn change_extent(files: &mut Files, file: &str, change: impl FnOnce(&mut SealedExtent)) {
+fn change_manifest(files: &mut Files, change: impl FnOnce(&mut Manifest)) {
     let mut manifest = Manifest::decode(&files["MANIFEST"]).unwrap();
-    let named = manifest.segments.iter_mut().find(|named| super::sample::file_of(named) == file).unwrap();
-    change(named.sealed.as_mut().unwrap());
+    change(&mut manifest);
     files.insert("MANIFEST".into(), manifest.encode());
+}
+
+fn change_extent(files: &mut Files, file: &str, change: impl FnOnce(&mut SealedExtent)) {
+    change_manifest(files, |manifest| {
+        let is_it = |named: &&mut nadb_log::NamedSegment| super::sample::file_of(named) == file;
+        change(manifest.segments.iter_mut().find(is_it).unwrap().sealed.as_mut().unwrap());
+    });
 }
 
 #[test]
@@ -170,18 +176,23 @@ fn extents_that_are_not_those_of_the_file_are_noticed() {
             expect(&sample, &damaged, Expected::OpensWithoutFooter(sealed.file.clone()), what);
         }
     }
-    // A last number that is too low shows in `verify`; one that is too high is above what the next segment follows.
-    let first = &sample.sealed[0].file;
+    // A last number that is too low shows in `verify`; one that is too high is above that of all.
+    let (first, last) = (&sample.sealed[0].file, &sample.sealed.last().unwrap().file);
+    for file in [first, last] {
+        let mut damaged = sample.files.clone();
+        change_extent(&mut damaged, file, |extent| extent.last_seq.0 -= 1);
+        let engine = open(&disk(&damaged), 7).unwrap();
+        assert!(state(&engine) == *sample.state_at(sample.newest()));
+        check_error(&engine.verify().err().unwrap(), file, &|| "a lower last number".into());
+    }
     let mut damaged = sample.files.clone();
-    change_extent(&mut damaged, first, |extent| extent.last_seq.0 -= 1);
-    let engine = open(&disk(&damaged), 7).unwrap();
-    assert!(state(&engine) == *sample.state_at(sample.newest()));
-    check_error(&engine.verify().err().unwrap(), first, &|| "a lower last number".into());
-    let last = &sample.sealed.last().unwrap().file;
+    change_extent(&mut damaged, last, |extent| extent.last_seq.0 += 1);
+    expect(&sample, &damaged, Expected::RefusesSomewhere, || "a higher last number".into());
+    // The number behind which the others go on is not where they do.
     for change in [-1i64, 1] {
         let mut damaged = sample.files.clone();
-        change_extent(&mut damaged, last, |e| e.last_seq.0 = e.last_seq.0.wrapping_add_signed(change));
-        expect(&sample, &damaged, Expected::RefusesSomewhere, || format!("the last number and {change}"));
+        change_manifest(&mut damaged, |m| m.sealed_upto.0 = m.sealed_upto.0.wrapping_add_signed(change));
+        expect(&sample, &damaged, Expected::RefusesSomewhere, || format!("sealed up to {change} more"));
     }
 }
 
