@@ -79,6 +79,32 @@ impl RedisBackend {
     }
 }
 
+impl RedisBackend {
+    /// Writes records as they were in another store: value, tags, attributes, media type, expiry, and when they came into being and
+    /// were written. Versions are new. What is there under their keys is replaced; a record whose expiry is past is deleted.
+    ///
+    /// On a cluster it is one atomic batch per bucket, elsewhere one. Doing it again does the same again, so whoever was interrupted
+    /// begins with the last part anew.
+    ///
+    /// # Errors
+    /// As [`write`](Backend::write).
+    ///
+    /// ```no_run
+    /// use nadb_core::{Backend, Entry, Metadata};
+    /// use nadb_redis::{RedisBackend, RedisOptions};
+    /// let store = RedisBackend::open(RedisOptions::from_url("redis://localhost")?)?;
+    /// let mut metadata = Metadata::new(1, 5, 1_700_000_000_000);
+    /// metadata.created_ms = 1_600_000_000_000;
+    /// store.import("users", &[Entry::new(b"alice".to_vec(), b"Alice".to_vec().into(), metadata)])?;
+    /// assert_eq!(store.metadata("users", b"alice")?.unwrap().created_ms, 1_600_000_000_000);
+    /// # Ok::<(), nadb_core::Error>(())
+    /// ```
+    pub fn import(&self, namespace: &str, entries: &[Entry]) -> Result<()> {
+        check_namespace(namespace)?;
+        self.core.import(namespace, entries)
+    }
+}
+
 impl Core {
     /// A section of what each master says of itself.
     fn info(&self, section: &[u8]) -> Result<Vec<(String, String)>> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nadb_core::limits::{VALUE_BYTES_MAX, check_ttl};
+use nadb_core::limits::{EXPIRY_MS_MAX, VALUE_BYTES_MAX, check_ttl};
 use nadb_core::{
     Action, Compression, Condition, Error, ErrorKind, ExpiryUpdate, Merge, MergeKind, Operation, Outcome,
     Put, Result, TagsUpdate, WriteBatch, compress,
@@ -26,6 +26,7 @@ const EXPIRE: u8 = 7;
 
 /// In the flags of an operation.
 const KEEPS_TAGS: u8 = 2;
+const HAS_TIMES: u8 = 4;
 /// In the flags of the whole: nothing but deletes, which are done without memory.
 const FREES_ONLY: u8 = 2;
 /// Where the flags stand in the head of a write.
@@ -39,6 +40,13 @@ pub(crate) struct Known {
     pub(crate) value: Vec<u8>,
 }
 
+/// When a record came into being, and when it was written, in Unix milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) created_ms: u64,
+    pub(crate) updated_ms: u64,
+}
+
 /// A batch whose namespaces and buckets are known.
 pub(crate) struct Draft<'b> {
     pub(crate) batch: &'b WriteBatch<'b>,
@@ -46,6 +54,8 @@ pub(crate) struct Draft<'b> {
     pub(crate) spaces: Vec<Option<Arc<Space>>>,
     /// Values that were read for merges, by operation.
     pub(crate) known: HashMap<usize, Known>,
+    /// When the records came into being and were written elsewhere, where they are brought along: one pair for each operation.
+    pub(crate) times: &'b [Times],
 }
 
 /// Keys and arguments of a call; a server drops the connection at a few more.
@@ -131,7 +141,11 @@ impl Draft<'_> {
         {
             if let (Some(space), None) = (space, absent) {
                 let (bucket, record) = places.of(at, space, &operation.key)?;
-                arguments.extend(operation_of(operation, bucket, record, self.known.get(&at), compression));
+                let mut words = operation_of(operation, bucket, record, self.known.get(&at), compression);
+                if let (Some(times), [head, ..]) = (self.times.get(at), &mut words) {
+                    add_times(head.to_mut(), *times);
+                }
+                arguments.extend(words);
             }
         }
         let frees_only = self.batch.iter().all(|operation| matches!(operation.action, Action::Delete));
@@ -258,6 +272,18 @@ fn operation_of<'b>(
     head.extend_from_slice(&u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
     let [key, value, tags, rest] = parts;
     [Cow::Owned(head), key, value, tags, rest]
+}
+
+/// Adds the times that a put brings along to its numbers.
+fn add_times(head: &mut Vec<u8>, times: Times) {
+    if let Some(flags) = head.get_mut(1) {
+        *flags |= HAS_TIMES;
+    }
+    for ms in [times.created_ms, times.updated_ms] {
+        // Six bytes are enough until the year 10889.
+        let [a, b, c, d, e, f, ..] = ms.min(EXPIRY_MS_MAX).to_le_bytes();
+        head.extend_from_slice(&[a, b, c, d, e, f]);
+    }
 }
 
 /// Fills in value, tags and the rest of a put; gives its flags.

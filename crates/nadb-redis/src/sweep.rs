@@ -18,6 +18,9 @@ use crate::scripts::Script;
 /// Tags of a page.
 const TAGS: &str = "200";
 
+/// The number of a bucket, and the bound at which its tags go on.
+type Left = (usize, Vec<u8>);
+
 /// What to count behind a sweep.
 #[derive(Clone, Copy)]
 enum Counted<'t> {
@@ -73,7 +76,7 @@ impl Core {
         let counts = self.in_space(name, |space| {
             let mut counts = BTreeMap::new();
             let begin = [b"[", prefix.as_bytes()].concat();
-            let mut left: Vec<(usize, Vec<u8>)> =
+            let mut left: Vec<Left> =
                 (0..space.buckets.len()).map(|number| (number, begin.clone())).collect();
             while !left.is_empty() {
                 match self.tags_page(space, prefix, left, &mut counts)? {
@@ -95,10 +98,10 @@ impl Core {
         &self,
         space: &Space,
         prefix: &str,
-        left: Vec<(usize, Vec<u8>)>,
+        left: Vec<Left>,
         counts: &mut BTreeMap<Vec<u8>, u64>,
-    ) -> Result<Said<Vec<(usize, Vec<u8>)>>> {
-        let call = |(number, from): &(usize, Vec<u8>)| {
+    ) -> Result<Said<Vec<Left>>> {
+        let call = |(number, from): &Left| {
             let bucket = space.buckets.get(*number)?;
             let keys = [bucket.state(), bucket.tags(), bucket.expiries()];
             Some(Call::script(bucket.slot, Script::Tags, &keys, &[from, prefix.as_bytes(), TAGS.as_bytes()]))

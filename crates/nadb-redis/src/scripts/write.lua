@@ -2,7 +2,8 @@
 --
 -- KEYS: the session's last reply; then of each bucket m, k, t, x, y; then one record per different key.
 -- ARGV: the head (number, flags, buckets, longest value); then of each operation its numbers, key, value or operand, and two more:
--- packed tags and the rest of the metadata for a put, a version and the bytes of its value for a merge that brings them along.
+-- packed tags and the rest of the metadata for a put, a version and the bytes of its value for a merge that brings them along. A put that
+-- brings its times along has them behind its numbers.
 -- Reply: a status byte, and what belongs to it. Integers are below 2^53, so a number of Lua holds them exactly; counters, which are
 -- not, stay strings.
 local PUT, DELETE, ADD, APPEND, MIN, MAX, EXPIRE = 1, 2, 3, 4, 5, 6, 7
@@ -208,6 +209,7 @@ for o = 1, (#ARGV - 1) / 5 do
     version = next_version(bucket)
     if not existed then r.created = now end
     r.version, r.updated, r.stored, r.alive, r.dirty = version, now, #r.value, true, true
+    if math.floor(of_value / 4) % 2 == 1 then r.created, r.updated = unpack_of('<I6I6', ARGV[at], 33) end
   end
   outcomes[o] = { existed, r.alive, version, result }
 end

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nadb_core::{Backend, ErrorKind};
+use nadb_core::{Backend, ErrorKind, ScanRequest};
 use nadb_redis::{RedisBackend, RedisOptions};
 
 use crate::agree::assert_agree;
@@ -70,6 +70,22 @@ fn a_store_goes_on_with_the_master_that_sentinels_choose() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_when_a_server_that_syncs_is_killed() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let store =
+        RedisBackend::open(RedisOptions::from_url(&server.url()).unwrap().sweep_interval(None)).unwrap();
+    let acknowledged = acknowledged(&store, || {
+        for _ in 0..3 {
+            server.kill();
+            server.restart();
+        }
+    });
+    assert_kept(&store, acknowledged);
+    store.verify().unwrap();
+    assert_agree([&server]);
+}
+
+#[test]
 fn a_store_goes_on_with_what_is_left_of_a_cluster() {
     let cluster = Cluster::start();
     // One write of the lost master's part finds no replica any more, so what was acknowledged before is what counts.
@@ -87,6 +103,13 @@ fn a_store_goes_on_with_what_is_left_of_a_cluster() {
     let found = keys(&store);
     assert!(tagged(&store, "all").iter().all(|key| found.binary_search(key).is_ok()));
     assert_agree(cluster.masters());
+    store.verify().unwrap();
+    let entries: Vec<_> =
+        store.scan(N, ScanRequest::prefix(b"before")).unwrap().map(Result::unwrap).collect();
+    store.import("copy", &entries).unwrap();
+    let copied: Vec<_> = store.scan("copy", ScanRequest::all()).unwrap().map(Result::unwrap).collect();
+    assert!(copied.iter().zip(&entries).all(|(a, b)| a.metadata.created_ms == b.metadata.created_ms));
+    assert_eq!(copied.len(), 300);
     set(&store, "k", "after").unwrap();
     assert!(store.drop_namespace(N).unwrap() && keys(&store).is_empty());
 }

@@ -67,6 +67,38 @@ fn a_hundred_thousand_tags_come_in_pages() {
 }
 
 #[test]
+fn what_is_imported_is_as_it_was_elsewhere() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let record = |key: &str, expires_ms| {
+        let mut metadata = nadb_core::Metadata::new(7, 4_000, 1_600_000_000_001);
+        (metadata.created_ms, metadata.expires_ms) = (1_500_000_000_000, expires_ms);
+        metadata.tags = Tags::new(["a", "b"]).unwrap();
+        metadata.attrs = nadb_core::Attrs::new([("owner", "alice")]).unwrap();
+        metadata.content_type = Some("text/plain".into());
+        nadb_core::Entry::new(key.into(), vec![b'v'; 4_000].into(), metadata)
+    };
+    let records = [record("a", None), record("b", Some(4_102_444_800_000)), record("c", Some(1))];
+    set(&store, "a", "before").unwrap();
+    set(&store, "c", "before").unwrap();
+    for _ in 0..2 {
+        store.import(N, &records).unwrap();
+        for record in &records[..2] {
+            let mut found = store.get_entry(N, &record.key).unwrap().unwrap();
+            assert!(found.metadata.version > 7 && found.metadata.stored_size < 4_000);
+            (found.metadata.version, found.metadata.stored_size) = (7, 4_000);
+            assert_eq!(found, *record);
+        }
+        assert_eq!((get(&store, "c").unwrap(), tagged(&store, "a").len()), (None, 2), "it had expired");
+    }
+    store.import(N, &[]).unwrap();
+    set(&store, "a", "after").unwrap();
+    let metadata = store.metadata(N, b"a").unwrap().unwrap();
+    assert!(metadata.created_ms == 1_500_000_000_000 && metadata.updated_ms > 1_600_000_000_001);
+    store.verify().unwrap();
+}
+
+#[test]
 fn a_batch_that_a_server_would_not_read_is_refused() {
     let server = Server::start(&[]);
     let store = RedisBackend::open(impatient(&server.url())).unwrap();
