@@ -17,6 +17,9 @@ use crate::failure::Failure;
 use crate::options::{Address, RedisOptions};
 use crate::scripts::Script;
 
+/// Bytes of several commands that are copied so that they are sent at once.
+const TOGETHER_MAX: usize = 64 << 10;
+
 /// Who connects, and how long that and an answer may take.
 #[derive(Clone)]
 pub(crate) struct Access {
@@ -89,8 +92,13 @@ impl Node {
     pub(crate) fn ask(&self, bytes: &[&[u8]], answers: usize) -> Result<Vec<Value>, Failure> {
         let mut connection = self.take()?;
         let talk = |connection: &mut Connection| {
-            for bytes in bytes {
-                connection.send_packed_command(bytes)?;
+            match bytes {
+                [one] => connection.send_packed_command(one)?,
+                // Each sending is a call of the operating system, and a packet of its own; small ones go together.
+                all if all.iter().map(|bytes| bytes.len()).sum::<usize>() <= TOGETHER_MAX => {
+                    connection.send_packed_command(&all.concat())?;
+                }
+                all => all.iter().try_for_each(|bytes| connection.send_packed_command(bytes))?,
             }
             (0..answers).map(|_| connection.recv_response()).collect::<redis::RedisResult<Vec<Value>>>()
         };
