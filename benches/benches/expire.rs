@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nadb::{Namespace, Store};
+use nadb_benches::open_loop::{Done, Latencies, at_peak, due, median};
 use nadb_benches::{Random, VALUE_BYTES, Values, key};
 
 const SEED: u64 = 0x6E61_6462;
@@ -48,41 +49,6 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Latencies of one stretch of reads.
-struct Latencies {
-    reads: usize,
-    at_50: Duration,
-    at_999: Duration,
-    longest: Duration,
-}
-
-impl Latencies {
-    /// Of the reads that were due in the time `upto`.
-    fn of(reads: Vec<Read>, upto: Duration) -> Latencies {
-        let in_time = reads.into_iter().filter(|(due, _)| *due <= upto);
-        let mut all: Vec<Duration> = in_time.map(|(_, latency)| latency).collect();
-        all.sort_unstable();
-        let at = |share: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "a place in a list"
-            )]
-            let place = (all.len() as f64 * share) as usize;
-            all.get(place).or(all.last()).copied().unwrap_or_default()
-        };
-        Latencies { reads: all.len(), at_50: at(0.5), at_999: at(0.999), longest: at(1.0) }
-    }
-}
-
-impl std::fmt::Display for Latencies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Latencies { reads, at_50, at_999, longest } = self;
-        write!(f, "p50 {at_50:.1?}, p99.9 {at_999:.1?}, longest {longest:.1?} of {reads}")
-    }
-}
-
 /// One store's life.
 struct Run {
     /// Reads a second of the open loop.
@@ -111,10 +77,11 @@ impl Run {
         let store = Store::open(folder.path().join("store"))?;
         let reads = Reads { namespace: store.namespace("lasting")?, values: Values::new(SEED), keys };
         let moment = load(&store, &reads)?;
-        let peak = reads.at_peak()?;
+        let mut random = Random::new(SEED);
+        let peak = at_peak(AT_PEAK, || reads.one(&mut random))?;
         let rate = peak / 2.0;
-        let nothing = due(rate, Instant::now(), |elapsed| elapsed < READING, |_| Ok(()))?;
-        let calm = due(rate, Instant::now(), |elapsed| elapsed < READING, |random| reads.one(random))?;
+        let nothing = due(rate, Instant::now(), |elapsed| elapsed < READING, || Outcome::Ok(()))?;
+        let calm = due(rate, Instant::now(), |elapsed| elapsed < READING, || reads.one(&mut random))?;
         let wait = moment.checked_duration_since(Instant::now());
         thread::sleep(wait.ok_or("records expired before the reads began: the load was too slow")?);
         let (beside, ended, purged) = beside_purge(&store, &reads, rate, moment)?;
@@ -152,16 +119,13 @@ fn load(store: &Store, reads: &Reads) -> Outcome<Instant> {
     Ok(moment)
 }
 
-/// When each read was due, counted from the first, and how long it was then until it was done.
-type Read = (Duration, Duration);
-
 /// Reads while a purge runs; when that ended, and what it purged.
 fn beside_purge(
     store: &Store,
     reads: &Reads,
     rate: f64,
     moment: Instant,
-) -> Outcome<(Vec<Read>, Instant, u64)> {
+) -> Outcome<(Vec<Done>, Instant, u64)> {
     thread::scope(|scope| {
         let purging = scope.spawn(|| -> nadb::Result<(Instant, u64)> {
             // Expiries are rounded up to milliseconds.
@@ -170,7 +134,8 @@ fn beside_purge(
             Ok((Instant::now(), purged))
         });
         let goes_on = |elapsed| elapsed < READING || !purging.is_finished();
-        let done = due(rate, moment, goes_on, |random| reads.one(random));
+        let mut random = Random::new(SEED);
+        let done = due(rate, moment, goes_on, || reads.one(&mut random));
         let (ended, purged) = purging.join().map_err(|_| "the purge panicked")??;
         Ok((done?, ended, purged))
     })
@@ -197,41 +162,4 @@ impl Reads {
             None => Err(format!("record {number} is gone").into()),
         }
     }
-
-    /// Reads a second of a thread that does nothing else.
-    fn at_peak(&self) -> Outcome<f64> {
-        let (mut random, mut count) = (Random::new(SEED), 0_u32);
-        let start = Instant::now();
-        while start.elapsed() < AT_PEAK {
-            self.one(&mut random)?;
-            count += 1;
-        }
-        Ok(f64::from(count) / start.elapsed().as_secs_f64())
-    }
-}
-
-/// So many reads a second, each as soon as it is due, from `start` on and for as long as `goes_on` of the time since.
-fn due(
-    rate: f64,
-    start: Instant,
-    goes_on: impl Fn(Duration) -> bool,
-    read: impl Fn(&mut Random) -> Outcome<()>,
-) -> Outcome<Vec<Read>> {
-    let (mut random, mut done) = (Random::new(SEED), Vec::new());
-    let distance = Duration::from_secs_f64(1.0 / rate);
-    let mut due = Duration::ZERO;
-    while goes_on(due) {
-        while start.elapsed() < due {
-            std::hint::spin_loop();
-        }
-        read(&mut random)?;
-        done.push((due, start.elapsed() - due));
-        due += distance;
-    }
-    Ok(done)
-}
-
-fn median(mut of: Vec<Duration>) -> Duration {
-    of.sort_unstable();
-    of.get(of.len() / 2).copied().unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 
 mod counts;
 mod data;
+pub mod open_loop;
 mod parts;
 mod store;
 

@@ -83,8 +83,6 @@ impl Shared {
             let is_reaping_due = || self.until_reaping().is_some_and(|time| time.is_zero());
             // What cannot be let go of now is due again at the next look.
             goes_on = (goes_on || is_reaping_due()) && self.reap_some().unwrap_or(false);
-            // What has been replaced, and was still in use.
-            let _ = self.log.remove_retired(false);
             self.compactor.note();
             self.save_access_if_due();
             let elapsed = clock.monotonic().saturating_sub(synced_at);
@@ -111,6 +109,8 @@ impl Shared {
     pub(crate) fn maintain_files(&self) -> Result<()> {
         self.log.write_out_all()?;
         self.log.prepare_spare_if_due()?;
+        // What is not to be removed now is tried again the next time.
+        let _ = self.remove_retired();
         self.log.keep_ballast()
     }
 }

@@ -11,7 +11,10 @@
 mod copy;
 mod driver;
 mod facts;
+mod request;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,8 +60,20 @@ impl Shared {
         let compaction = self.keyspace.while_nothing_moves(|| self.install(inputs, copies))?;
         self.log.retire(compaction, self.unnamed(blobs)?);
         // What is still in use goes later.
-        let _ = self.log.remove_retired(false);
+        let _ = self.remove_retired();
         Ok(report)
+    }
+
+    /// Removes the files of replaced segments that nobody holds any more.
+    ///
+    /// # Errors
+    /// `Io`: tried again the next time.
+    pub(crate) fn remove_retired(&self) -> Result<()> {
+        if self.log.retired().1 == 0 {
+            return Ok(());
+        }
+        self.keyspace.let_go_of_tables();
+        self.log.remove_retired(false)
     }
 
     /// The segments beside `inputs`.

@@ -484,7 +484,6 @@ impl Engine {
         shared.log.sync_all()?;
         shared.seal_all()?;
         shared.keyspace.purge_dropped()?;
-        shared.log.remove_retired(false)?;
         shared.tick_access();
         shared.save_access();
         if shared.activity.swap(false, Ordering::AcqRel) { Ok(()) } else { shared.log.mark_end() }

@@ -204,11 +204,6 @@ impl Keyspace {
         self.slots.load()
     }
 
-    /// Reads a record from a mapped segment: no lock, no copy, no system call. `None` where the segment is not mapped.
-    pub(crate) fn read_mapped(&self, at: Location) -> Option<RecordBuf> {
-        self.slots.load().get(at.segment)?.segment.read_mapped(at)
-    }
-
     /// The slot of a segment that takes frames.
     pub(crate) fn slot_for(&self, segment: &Arc<Segment>) -> Arc<Slot> {
         if let Some(slot) = self.slot(segment.id()) {
@@ -367,6 +362,11 @@ impl Keyspace {
         self.pending.ready_all(self, || self.slots().to_vec())
     }
 
+    /// Whether the index has a key with this hash at this place.
+    pub(crate) fn is_named(&self, hash: KeyHash, at: Location) -> bool {
+        self.index.candidates(hash).contains(&at)
+    }
+
     /// The newest record of a key, read by `read`.
     #[inline]
     pub(crate) fn find<R: HasRecord>(
@@ -376,22 +376,39 @@ impl Keyspace {
         key: &[u8],
         read: impl Fn(Location) -> Result<R>,
     ) -> Result<Option<(Location, R)>> {
-        for at in self.candidates(hash)? {
-            let found = read(at)?;
-            let is_it = {
-                let record = found.record()?;
-                (record.namespace == namespace && record.key == key) || !guard::on("index.key_decides")
-            };
-            if is_it {
-                return Ok(Some((at, found)));
+        loop {
+            let mut failed = None;
+            for at in self.candidates(hash)? {
+                let found = match read(at) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        failed = Some((at, error));
+                        break;
+                    }
+                };
+                let is_it = {
+                    let record = found.record()?;
+                    (record.namespace == namespace && record.key == key) || !guard::on("index.key_decides")
+                };
+                if is_it {
+                    return Ok(Some((at, found)));
+                }
+            }
+            match failed {
+                None => return Ok(None),
+                // Else a compaction has moved the key, out of a segment that is gone by now: the next look finds where to.
+                Some((at, error)) if self.is_named(hash, at) || !guard::on("compact.moved_is_found") => {
+                    return Err(error);
+                }
+                Some(_) => {}
             }
         }
-        Ok(None)
     }
 
-    /// The slot and row of a record that the index names.
-    pub(crate) fn displaced(&self, at: Location) -> Result<Displaced> {
-        let slot = self.slot(at.segment).ok_or_else(|| missing(at))?;
+    /// The slot and row of a record that the index has named since `slots` were taken.
+    pub(crate) fn displaced(&self, slots: &SlotTable, at: Location) -> Result<Displaced> {
+        let slot = slots.get(at.segment).cloned().or_else(|| self.slot(at.segment));
+        let slot = slot.ok_or_else(|| missing(at))?;
         let ordinal = slot.ordinal_of(at)?;
         Ok(Displaced { at, slot, ordinal })
     }
@@ -435,6 +452,11 @@ impl Keyspace {
         // Under the lock under which views are taken: each has the one or the other.
         let _views = self.views.lock();
         self.slots.update(|table| table.replaced(old, new));
+    }
+
+    /// Lets go of tables of slots that nobody looks into any more.
+    pub(crate) fn let_go_of_tables(&self) {
+        Published::<SlotTable>::let_go();
     }
 
     /// Nothing names the slots any more that were replaced.

@@ -63,8 +63,11 @@ impl Kept {
 
 impl Shared {
     /// The record at a place that the index names, verified; in memory of its own, or keeping its mapping.
-    pub(crate) fn read(&self, at: Location) -> Result<RecordBuf> {
-        self.keyspace.read_mapped(at).map_or_else(|| self.log.read(at), Ok)
+    pub(crate) fn read(&self, slots: &SlotTable, at: Location) -> Result<RecordBuf> {
+        match slots.get(at.segment) {
+            Some(slot) => slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok),
+            None => self.log.read(at),
+        }
     }
 
     /// The record at a place in a segment that is held: also one that a compaction has replaced.

@@ -262,14 +262,24 @@ impl Shared {
         hash: nadb_core::KeyHash,
         key: &[u8],
     ) -> Result<Option<Found>> {
-        let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(at))?;
-        let Some((at, buf)) = found else { return Ok(None) };
-        let displaced = self.keyspace.displaced(at)?;
-        // Publication takes it over, and looks into no file.
-        if guard::on("access.loaded_before_it_is_taken_over") {
-            self.load_access(&displaced.slot);
+        loop {
+            // Held until the slot is: a compaction may move the key meanwhile.
+            let slots = self.keyspace.slot_table();
+            let found = self.keyspace.find(namespace.id, hash, key, |at| self.read(&slots, at))?;
+            let Some((at, buf)) = found else { return Ok(None) };
+            match self.keyspace.displaced(&slots, at) {
+                Ok(displaced) => {
+                    // Publication takes it over, and looks into no file.
+                    if guard::on("access.loaded_before_it_is_taken_over") {
+                        self.load_access(&displaced.slot);
+                    }
+                    return Ok(Some(Found { displaced, buf }));
+                }
+                Err(error) if self.keyspace.is_named(hash, at) => return Err(error),
+                // It has moved, out of a segment that is newer than the table.
+                Err(_) => {}
+            }
         }
-        Ok(Some(Found { displaced, buf }))
     }
 
     fn drop_nothing(&self) -> Result<bool> {

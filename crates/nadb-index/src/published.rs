@@ -55,6 +55,11 @@ impl<T: Send + Sync + 'static> Published<T> {
         PublishedGuard { value, _pin: pin, _published: PhantomData }
     }
 
+    /// Drops what was replaced, as far as nobody reads it any more: where nothing is loaded or stored for a while, nobody else does.
+    pub fn let_go() {
+        collect();
+    }
+
     /// Reads the current value.
     pub fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         read(&self.load())

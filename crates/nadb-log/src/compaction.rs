@@ -56,7 +56,7 @@ impl Compaction {
 #[derive(Debug)]
 struct Group {
     segments: Vec<Arc<Segment>>,
-    /// Blobs that only these segments name: they go after the last of them.
+    /// Blobs that no segment names but these, and earlier ones that are not gone either: they go after the last of all of them.
     blobs: Vec<BlobId>,
 }
 
@@ -122,7 +122,7 @@ impl<P: Send> Log<P> {
         let store = self.store_id();
         let segment = self.create_segment_file(id, store)?;
         let now_ms = self.options.clock.now_ms();
-        Ok(Output::new(Arc::clone(&self.fs), segment, self.options.read_mode, now_ms))
+        Ok(Output::new(Some(Arc::clone(&self.fs)), segment, self.options.read_mode, now_ms))
     }
 
     /// Puts the outputs in the place of the inputs, durably, in one step. What was left out of them because it was displaced, was so
@@ -184,6 +184,7 @@ impl<P: Send> Log<P> {
         let mut groups = self.retired.groups.lock();
         let mut gone = Vec::new();
         let mut result = Ok(());
+        let mut is_earlier_held = false;
         for group in groups.iter_mut() {
             group.segments.retain(|segment| {
                 let is_held = Arc::strong_count(segment) > 1 && guard::on("retire.after_last_pin");
@@ -196,13 +197,14 @@ impl<P: Send> Log<P> {
                 }
                 result.is_err()
             });
-            if group.segments.is_empty() {
+            is_earlier_held |= !group.segments.is_empty() && guard::on("retire.blobs_in_order");
+            if group.segments.is_empty() && !is_earlier_held {
                 for blob in std::mem::take(&mut group.blobs) {
                     result = remove_blob(&*self.fs, &self.dir, blob).and(result);
                 }
             }
         }
-        groups.retain(|group| !group.segments.is_empty());
+        groups.retain(|group| !group.segments.is_empty() || !group.blobs.is_empty());
         drop(groups);
         if !gone.is_empty() {
             self.fs.sync_dir(&self.dir).map_err(|e| Error::io("syncing the directory", &self.dir, e))?;

@@ -11,10 +11,13 @@
 mod aside;
 mod blobs;
 mod check;
+mod compacted;
+mod copies;
 mod examine;
 mod footers;
 mod losses;
 mod names;
+mod origins;
 mod output;
 mod report;
 mod rewrite;
@@ -135,7 +138,7 @@ impl Repair<'_> {
         sources: &Sources,
         blobs: &mut Blobs<'_>,
     ) -> Result<Option<(Manifest, Checked)>> {
-        if sources.found == ManifestFound::Whole {
+        if sources.found == ManifestFound::Whole || !sources.is_in_order {
             return Ok(None);
         }
         let mut manifest = sources.manifest.clone();
@@ -143,9 +146,10 @@ impl Repair<'_> {
         manifest.next_segment = sources.next_segment;
         let checked = check(self.fs, self.dir, &manifest, self.entries, blobs)?;
         let Some(checked) = checked else { return Ok(None) };
-        if !is_whole(&checked.replayed, &sources.segments) {
+        if !is_whole(&checked.replayed, &sources.segments) || !checked.footers.is_empty() {
             return Ok(None);
         }
+        manifest.next_namespace = manifest.next_namespace.max(checked.next_namespace);
         if manifest.clean.is_none() {
             manifest.jump_base = self.jump_base(sources, checked.replayed.last_seq)?;
         }

@@ -128,10 +128,15 @@ impl Segment {
         file: Arc<dyn File>,
     ) -> Segment {
         let segment = Segment::new(named.id, named.uid, path, file);
-        segment.in_file.store(extent.frames_end, Ordering::Release);
-        segment.end_seq.store(extent.last_seq.0, Ordering::Release);
-        segment.set_sealed(extent);
+        segment.set_extent(extent);
         segment
+    }
+
+    /// Makes a segment that nobody uses yet a sealed one.
+    pub(crate) fn set_extent(&self, extent: SealedExtent) {
+        self.in_file.store(extent.frames_end, Ordering::Release);
+        self.end_seq.store(extent.last_seq.0, Ordering::Release);
+        self.set_sealed(extent);
     }
 
     /// From here on it never changes. Done once, when a durable manifest says so.

@@ -44,9 +44,12 @@ impl<P: Send> Log<P> {
             self.store_manifest(&mut state, |manifest| {
                 manifest.clean = None;
                 manifest.segments.push(named);
+                // One that could not be named at first may have a lower number than what a compaction has made since.
+                manifest.segments.sort_by_key(|named| named.id);
             })?;
         } else {
             state.manifest.segments.push(named);
+            state.manifest.segments.sort_by_key(|named| named.id);
         }
         state.unnamed = None;
         self.segments.write().insert(segment.id, Arc::clone(&segment));

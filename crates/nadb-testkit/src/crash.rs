@@ -267,6 +267,8 @@ impl<'a> Crash<'a> {
             .must_exist(self.exists);
         runner.open().map_err(|e| format!("opening after the crash failed: {e}"))?;
         orphans::check_opened(fs, Path::new(DIR)).map_err(|what| format!("after opening: {what}"))?;
+        let engine = runner.engine().map_err(|e| e.to_string())?;
+        orphans::check_segments(fs, engine).map_err(|what| format!("after opening: {what}"))?;
         let at = self.check(&mut runner, allowed)?;
         Ok((runner, at))
     }

@@ -1,12 +1,14 @@
-//! Orphans: blobs that no record names. After an opening there must be none, and no blob may be missing that a record names.
+//! Orphans: blobs that no record names, and segments that no manifest names. After an opening there must be none, and no blob may be
+//! missing that a record names.
 //!
 //! It promises to see every record of the log, live or dead, because it reads the log itself and asks no engine. What is in a
 //! blob is for verification to read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nadb_core::{BlobId, Location, ManualClock, Result, SeededEntropy};
+use nadb_engine::Engine;
 use nadb_log::{
     Checkpoint, Log, LogOptions, Placed, Publish, ReadMode, RecordRef, Row, SealedSegment, Segment, Visit,
     list_blobs, parse_blob,
@@ -116,6 +118,23 @@ pub fn check_opened(disk: &SimFs, dir: &Path) -> std::result::Result<usize, Stri
     }
     let named = named(Arc::new(copy), dir).map_err(|e| format!("reading the log for its blobs: {e}"))?;
     compare(&there, &named)
+}
+
+/// The segment files on a disk are exactly those of the open store on it.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_segments(disk: &SimFs, engine: &Engine) -> std::result::Result<(), String> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "seg");
+    let mut there: Vec<PathBuf> = disk.files().into_iter().map(|(path, _)| path).filter(is_segment).collect();
+    there.sort_unstable();
+    let segments = engine.segments().map_err(|e| e.to_string())?;
+    let mut known: Vec<PathBuf> = segments.into_iter().map(|info| info.path).collect();
+    known.sort_unstable();
+    if there == known {
+        return Ok(());
+    }
+    Err(format!("segments on the disk: {there:?}; segments of the store: {known:?}"))
 }
 
 fn blob_of(path: &Path) -> Option<BlobId> {

@@ -71,6 +71,11 @@ fn text(report: &RepairReport) -> String {
             count(report.unidentified, "record", "records")
         ));
     }
+    lines.extend(
+        report.unknown_losses.iter().map(|path| {
+            format!("lost: it is not known what of {}; deleted keys may be back", path.display())
+        }),
+    );
     for BrokenBatch { path, offset, records, kept, .. } in &report.broken_batches {
         let of = records.map_or("?".to_owned(), |records| records.to_string());
         lines.push(format!(
@@ -191,6 +196,7 @@ fn fields(report: &RepairReport) -> Fields {
         .with("lost_numbers", list(numbers.collect()))
         .with("lost_records", list(report.lost_records.iter().map(lost_fields).collect()))
         .with("unidentified", report.unidentified)
+        .with("unknown_losses", paths(&report.unknown_losses))
         .with("broken_batches", list(batches.collect()))
         .with("found_namespaces", list(found.collect()))
         .with("unused_blobs", paths(&report.unused_blobs))

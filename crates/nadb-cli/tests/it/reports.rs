@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "set",
     "incr",
     "batch",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 16] = [
     "extract",
     "stats",
     "inspect",
+    "compact",
     "verify",
     "repair",
 ];
@@ -111,7 +112,29 @@ fn inspect_shows_the_segments() {
     assert!(segments.iter().any(|segment| segment["state"] == "active"));
     let table = sandbox.ok("inspect");
     assert!(table.starts_with("SEGMENT  STATE"), "{table}");
-    assert_eq!(table.lines().count(), segments.len() + 1);
+    let rows = table.lines().take_while(|line| !line.is_empty()).count();
+    assert_eq!(rows, segments.len() + 1, "{table}");
+    assert!(table.contains('█') && table.contains("not sealed, or in use by the compactor"), "{table}");
+}
+
+#[test]
+fn compact_gives_space_back_and_says_so() {
+    let sandbox = Sandbox::new();
+    for line in ["set a 1", "set b 1", "set a 2", "delete b", "-n other set c 1"] {
+        sandbox.ok(line);
+    }
+    let bytes = |sandbox: &Sandbox| sandbox.sh("--json stats").json()["records"].as_u64().unwrap();
+    let before = bytes(&sandbox);
+    let estimate = sandbox.sh("--json compact --dry-run").json();
+    assert_eq!((&estimate["dry_run"], &estimate["segments_in"]), (&json!(true), &json!(0)), "{estimate}");
+    assert_eq!(bytes(&sandbox), before, "an estimate changes nothing");
+    assert!(sandbox.ok("compact").contains("2 records kept, 2 dead, 0 expired and 1 tombstones dropped"));
+    assert!(bytes(&sandbox) < before);
+    assert_eq!(sandbox.ok("get a"), "2");
+    assert_eq!(sandbox.ok("compact"), "nothing to compact\n");
+    assert!(sandbox.ok("compact --dry-run --only other").contains("nothing to compact"));
+    assert!(sandbox.ok("inspect").contains("small; waits for others to be joined with"));
+    sandbox.ok("verify");
 }
 
 /// A store with several sealed segments, which no command makes by itself.

@@ -37,6 +37,7 @@ segments
 verify
 recovery
 purge
+compact
 last access
 durability class Buffered
 durability class Flushed

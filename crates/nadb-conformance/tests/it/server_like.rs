@@ -137,6 +137,7 @@ streams
 custom merges
 expire
 purge
+compact
 last access
 durability class Buffered
 durability class Flushed

@@ -59,7 +59,7 @@ impl Shared {
         control: &mut dyn Control,
     ) -> Result<Copies> {
         let segments: Vec<_> = inputs.iter().map(|slot| Arc::clone(&slot.segment)).collect();
-        let output_bytes = output_bytes.max(1);
+        let output_bytes = output_bytes.max(self.options.memtable_size);
         let bytes: u64 = segments.iter().map(|segment| segment.file_bytes()).sum();
         let rows: u64 = inputs.iter().map(|slot| u64::from(slot.rows().len())).sum();
         let outputs_max = 2 * (bytes / output_bytes + rows / u64::from(OUTPUT_ROWS_MAX)) + 2;

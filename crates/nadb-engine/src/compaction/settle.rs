@@ -26,9 +26,32 @@ const ROWS_AT_ONCE: usize = 4096;
 /// The slots of the outputs, with the numbers of their first rows, counted over all of them.
 type Outputs = Arc<[(u32, Arc<Slot>)]>;
 
+/// How far an installation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// The manifest names the outputs.
+    Stored,
+    /// Deaths in the inputs are told the outputs.
+    Forwarded,
+    /// So are those that had come before.
+    Buried,
+    /// Views that are taken now have the outputs.
+    Replaced,
+}
+
 impl Shared {
     /// Puts copies in the place of `inputs`. Nobody else moves keys meanwhile.
-    pub(super) fn install(&self, inputs: &[Arc<Slot>], mut copies: Copies) -> Result<Compaction> {
+    pub(super) fn install(&self, inputs: &[Arc<Slot>], copies: Copies) -> Result<Compaction> {
+        self.install_in_steps(inputs, copies, |_| ())
+    }
+
+    /// As [`Shared::install`], and what is done between its steps.
+    pub(super) fn install_in_steps(
+        &self,
+        inputs: &[Arc<Slot>],
+        mut copies: Copies,
+        mut between: impl FnMut(Installed),
+    ) -> Result<Compaction> {
         // Everything that can fail comes before the manifest: memory must be able to follow it.
         let (outputs, offsets) = outputs(&copies)?;
         let forwards: Vec<Forward> = inputs
@@ -39,6 +62,7 @@ impl Shared {
         inputs.iter().for_each(|input| self.load_access(input));
         self.log.reserve_namespaces(self.keyspace.namespaces.next_id());
         self.log.install(&copies.compaction, &mut copies.outputs, copies.dead_upto)?;
+        between(Installed::Stored);
         self.log.while_unpublished(|| {
             // The reaper kills under this lock.
             let _views = self.keyspace.views.lock();
@@ -46,12 +70,19 @@ impl Shared {
                 input.set_forward(forward);
             }
         });
+        between(Installed::Forwarded);
         if guard::on("compact.deaths_while_copying") {
             inputs.iter().zip(&copies.moves).for_each(|(input, moves)| bury(input, moves));
         }
+        between(Installed::Buried);
         let slots: Vec<Arc<Slot>> = outputs.iter().map(|(_, slot)| Arc::clone(slot)).collect();
         self.log.while_unpublished(|| self.keyspace.replace_slots(inputs, &slots));
+        between(Installed::Replaced);
         inputs.iter().zip(&copies.moves).for_each(|(input, moves)| self.move_keys(input, moves));
+        if guard::on("compact.expiries_are_looked_at_again") {
+            // Whoever reaps has passed over rows of which the key had not moved yet.
+            slots.iter().for_each(|slot| slot.note_expiry(0));
+        }
         self.keyspace.forget_replaced();
         Ok(copies.compaction)
     }

@@ -10,6 +10,7 @@ mod footers;
 mod get_with;
 mod media;
 mod operations;
+mod repair;
 mod snapshots;
 mod times;
 #[cfg(feature = "tracing")]

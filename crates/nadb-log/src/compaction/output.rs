@@ -5,7 +5,6 @@
 //! leaves to the caller which records come, and that they come in key order; to [`super`] that a manifest names the file.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use nadb_core::{Error, Location, Ordinal, Result, SegmentUid, guard};
@@ -34,9 +33,9 @@ const SYNC_BYTES: u64 = 16 << 20;
 pub struct SourceRecord<'s> {
     /// The record.
     pub record: RecordRef<'s>,
-    bytes: &'s [u8],
+    pub(crate) bytes: &'s [u8],
     /// The sum of the bytes, without the mix of a place.
-    crc: u32,
+    pub(crate) crc: u32,
 }
 
 impl Segment {
@@ -80,7 +79,8 @@ enum Unplaced {
 /// A compacted segment that is being written.
 #[derive(Debug)]
 pub struct Output {
-    fs: Arc<dyn Fs>,
+    /// Who removes the file of an output that comes to nothing; `None` where the caller does.
+    fs: Option<Arc<dyn Fs>>,
     segment: Option<Segment>,
     uid: SegmentUid,
     time_ms: u64,
@@ -105,7 +105,7 @@ pub struct Output {
 /// A compacted segment that is whole and durable, and that no manifest names yet.
 #[derive(Debug)]
 pub struct Compacted {
-    fs: Arc<dyn Fs>,
+    fs: Option<Arc<dyn Fs>>,
     segment: Arc<Segment>,
     rows: Rows,
     /// Whether the file stays when this goes: a manifest names it, or may.
@@ -113,7 +113,8 @@ pub struct Compacted {
 }
 
 impl Output {
-    pub(super) fn new(fs: Arc<dyn Fs>, segment: Segment, mode: ReadMode, time_ms: u64) -> Output {
+    /// Fills a file that has its header and nothing else.
+    pub(crate) fn new(fs: Option<Arc<dyn Fs>>, segment: Segment, mode: ReadMode, time_ms: u64) -> Output {
         Output {
             fs,
             uid: segment.uid,
@@ -273,11 +274,44 @@ impl Output {
     /// # Errors
     /// `NoSpace`, `Io`, `Limit`: the file is removed.
     pub(super) fn finish(mut self, origin: Origin) -> Result<Compacted> {
+        let (extent, footer) = self.complete(Some(origin))?;
+        let in_memory = open_bytes(footer, self.segment()?, extent.frames_end)?;
+        let Some(segment) = self.segment.take() else {
+            return Err(Error::invalid("the output is finished"));
+        };
+        // From here on the file is the new owner's to remove.
+        let mut compacted =
+            Compacted { fs: self.fs.clone(), segment: Arc::new(segment), rows: Rows::none(), is_kept: false };
+        let segment = &compacted.segment;
+        segment.set_extent(extent);
+        let mapped = segment.map_sealed(extent, self.mode);
+        let mapped = mapped.and_then(|mapping| mapped_footer(&mapping, segment, extent).ok());
+        let rows = Rows::Footer(Arc::new(mapped.unwrap_or(in_memory)));
+        segment.add_rows(&rows)?;
+        compacted.rows = rows;
+        Ok(compacted)
+    }
+
+    /// As a segment that is written again, without an origin, from what a repair has saved of it.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Limit`.
+    pub(crate) fn finish_saved(mut self) -> Result<Segment> {
+        let (extent, _) = self.complete(None)?;
+        let segment = self.segment.take().ok_or_else(|| Error::invalid("the output is finished"))?;
+        segment.set_extent(extent);
+        Ok(segment)
+    }
+
+    /// Writes what is left and the footer, durably; gives where they end, and the footer's bytes.
+    fn complete(&mut self, origin: Option<Origin>) -> Result<(SealedExtent, Bytes)> {
         self.end_frame()?;
         self.write_out()?;
         let frames_end = self.buffer_at;
         let mut keys = std::mem::take(&mut self.keys);
-        keys.set_origin(origin);
+        if let Some(origin) = origin {
+            keys.set_origin(origin);
+        }
         let footer = Bytes::from(keys.finish(self.uid, frames_end, &self.metas, &self.system)?);
         let segment = self.segment()?;
         write_at(segment, &footer, frames_end)?;
@@ -289,28 +323,7 @@ impl Output {
         let file_len = file_len.ok_or_else(|| Error::limit("a compacted segment has more than 4 GiB"))?;
         let numbers = self.metas.iter().map(|row| row.seq).chain(self.system.iter().map(|row| row.seq));
         let last_seq = numbers.max().unwrap_or_default();
-        let extent = SealedExtent { frames_end, file_len, last_seq, is_compacted: true };
-        let in_memory = open_bytes(footer, segment, frames_end)?;
-        let Some(segment) = self.segment.take() else {
-            return Err(Error::invalid("the output is finished"));
-        };
-        // From here on the file is the new owner's to remove.
-        let mut compacted = Compacted {
-            fs: Arc::clone(&self.fs),
-            segment: Arc::new(segment),
-            rows: Rows::none(),
-            is_kept: false,
-        };
-        let segment = &compacted.segment;
-        segment.in_file.store(frames_end, Ordering::Release);
-        segment.end_seq.store(last_seq.0, Ordering::Release);
-        segment.set_sealed(extent);
-        let mapped = segment.map_sealed(extent, self.mode);
-        let mapped = mapped.and_then(|mapping| mapped_footer(&mapping, segment, extent).ok());
-        let rows = Rows::Footer(Arc::new(mapped.unwrap_or(in_memory)));
-        segment.add_rows(&rows)?;
-        compacted.rows = rows;
-        Ok(compacted)
+        Ok((SealedExtent { frames_end, file_len, last_seq, is_compacted: true }, footer))
     }
 }
 
@@ -321,9 +334,9 @@ fn write_at(segment: &Segment, bytes: &[u8], at: u32) -> Result<()> {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if let Some(segment) = &self.segment {
+        if let (Some(segment), Some(fs)) = (&self.segment, &self.fs) {
             // What cannot be removed now goes at the next opening: no manifest names it.
-            let _ = self.fs.remove(&segment.path);
+            let _ = fs.remove(&segment.path);
         }
     }
 }
@@ -344,8 +357,8 @@ impl Compacted {
 
 impl Drop for Compacted {
     fn drop(&mut self) {
-        if !self.is_kept {
-            let _ = self.fs.remove(&self.segment.path);
+        if let Some(fs) = self.fs.as_ref().filter(|_| !self.is_kept) {
+            let _ = fs.remove(&self.segment.path);
         }
     }
 }

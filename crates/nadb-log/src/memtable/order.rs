@@ -1,6 +1,6 @@
 //! Key order of rows: from nothing, or out of orders of their parts.
 //!
-//! Promises: rows by (namespace, key, ordinal), which is (namespace, key, number) because numbers rise with ordinals. Leaves
+//! Promises: rows by (namespace, key, ordinal), which is (namespace, key, number) because of one key numbers rise with ordinals. Leaves
 //! to others: when it is worth computing.
 //!
 //! Sorting keys by comparing them would fetch two rows and two keys for each comparison. Instead rows are sorted by eight

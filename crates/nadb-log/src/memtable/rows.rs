@@ -131,11 +131,13 @@ impl Rows {
         all
     }
 
-    /// Adds a row, which gets the next ordinal. Its key is within the limit; offset and number are above all others here.
+    /// Adds a row, which gets the next ordinal. Its key is within the limit; its offset is above all others here, and its number above all others of its key.
     pub(super) fn push(&mut self, row: &Row<'_>) {
         let Row { namespace, key, meta, tags } = row;
         debug_assert!(self.offsets.last().is_none_or(|last| *last < meta.offset));
-        debug_assert!(self.seqs.last().is_none_or(|last| *last < meta.seq));
+        // In the order of writing numbers rise, in a compacted segment keys do: of one key, numbers rise in both.
+        let is_above = || self.key_at(self.len() - 1).is_none_or(|last| last < (*namespace, *key));
+        debug_assert!(self.seqs.last().is_none_or(|last| *last < meta.seq || is_above()));
         let mut flags = 0;
         if meta.expires_ms.is_some() {
             flags |= flag::EXPIRES;

@@ -33,6 +33,8 @@ pub(super) struct Checked {
     pub(super) footers: Vec<BadFooter>,
     /// The blobs that the records refer to, all of them whole.
     pub(super) blobs: BTreeSet<BlobId>,
+    /// Above the ids of all namespaces.
+    pub(super) next_namespace: u32,
 }
 
 /// A footer that does not verify, or does not say what the records say.
@@ -82,7 +84,8 @@ pub(super) fn check(
     }
     let records = counts.records + replayed.counts.records;
     let blobs = contents.references.iter().map(|(id, _)| *id).collect();
-    Ok(Some(Checked { records, replayed, footers, blobs }))
+    let next_namespace = contents.next_namespace;
+    Ok(Some(Checked { records, replayed, footers, blobs, next_namespace }))
 }
 
 /// `None` for damage.
@@ -96,7 +99,7 @@ fn unless_damaged<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 /// Reads a sealed segment: `None` where its frames are damaged, else whether its footer says what they do.
-fn check_sealed(
+pub(super) fn check_sealed(
     segment: &Arc<Segment>,
     extent: SealedExtent,
     counts: &mut ScanCounts,
@@ -107,7 +110,7 @@ fn check_sealed(
         opened => opened,
     };
     let read = replay_again(segment, counts, &mut |record, at, segment| {
-        contents.references.extend(reference(record));
+        contents.see(record);
         if let Ok(confirm) = &mut confirmed
             && let Err(error) = confirm.record(record, at, segment)
         {
@@ -202,13 +205,38 @@ fn key_sum(ordinal: Ordinal, namespace: NamespaceId, key: &[u8]) -> u64 {
 pub(super) struct Contents {
     must_exist: bool,
     ids: BTreeSet<NamespaceId>,
+    dropped: BTreeSet<NamespaceId>,
+    /// Those that records of keys belong to, in whatever order they come.
+    used: BTreeSet<NamespaceId>,
+    pub(super) next_namespace: u32,
     pub(super) references: BTreeSet<Reference>,
 }
 
 impl Contents {
-    /// A record without its namespace is an error.
+    /// A record that is replayed without its namespace is an error.
     pub(super) fn must_exist() -> Contents {
         Contents { must_exist: true, ..Contents::default() }
+    }
+
+    /// Takes note of a record.
+    fn see(&mut self, record: &RecordRef<'_>) {
+        let id = record.namespace;
+        self.references.extend(reference(record));
+        self.next_namespace = self.next_namespace.max(id.0.saturating_add(1));
+        match record.kind {
+            RecordKind::NamespaceCreate => _ = self.ids.insert(id),
+            RecordKind::NamespaceDrop => {
+                self.ids.remove(&id);
+                self.dropped.insert(id);
+            }
+            RecordKind::Value | RecordKind::Tombstone | RecordKind::BlobReference => _ = self.used.insert(id),
+            _ => {}
+        }
+    }
+
+    /// A namespace that has records, and was neither created nor dropped by any.
+    pub(super) fn nameless(&self) -> Option<NamespaceId> {
+        self.used.iter().find(|id| !self.ids.contains(id) && !self.dropped.contains(id)).copied()
     }
 }
 
@@ -216,28 +244,19 @@ impl Visit for Contents {
     fn begin(&mut self, _hash_seed: u64) {}
 
     fn sealed(&mut self, _segments: &[SealedSegment]) -> Result<()> {
-        // What repair writes is not sealed.
+        // Their records are read one by one.
         Ok(())
     }
 
     fn record(&mut self, record: &RecordRef<'_>, at: Location, segment: &Arc<Segment>) -> Result<()> {
-        self.references.extend(reference(record));
-        match record.kind {
-            RecordKind::NamespaceCreate => {
-                self.ids.insert(record.namespace);
-            }
-            RecordKind::NamespaceDrop => {
-                self.ids.remove(&record.namespace);
-            }
-            RecordKind::Value | RecordKind::Tombstone | RecordKind::BlobReference
-                if self.must_exist && !self.ids.contains(&record.namespace) =>
-            {
-                return Err(segment.corruption(
-                    u64::from(at.offset),
-                    format!("namespace {} does not exist there", record.namespace),
-                ));
-            }
-            _ => {}
+        use RecordKind::{BlobReference, Tombstone, Value};
+        self.see(record);
+        let is_keyed = matches!(record.kind, Value | Tombstone | BlobReference);
+        if is_keyed && self.must_exist && !self.ids.contains(&record.namespace) {
+            return Err(segment.corruption(
+                u64::from(at.offset),
+                format!("namespace {} does not exist there", record.namespace),
+            ));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::names::Names;
 use super::report::LostKind;
 use super::scan::{Piece, Region, frame_len};
 use crate::frame::{FRAME_HEADER_MAX, FrameHeader, FrameKind};
-use crate::record::{RECORD_HEADER_MAX, RecordKind, RecordRef, peek};
+use crate::record::{RECORD_HEADER_MAX, RecordRef, peek};
 use crate::replay::read_error;
 use crate::row::Row;
 use crate::segment::Segment;
@@ -51,16 +51,20 @@ pub(super) struct Examined {
     pub(super) broken: Vec<Broken>,
 }
 
-/// Examines a region of a segment of `len` bytes. Records above `keep_upto` are left out.
+/// Examines a region of a segment of `len` bytes; of a compacted one its records have numbers in no order. Records above `keep_upto`
+/// are left out.
 pub(super) fn examine(
     segment: &Segment,
     len: u64,
-    region: &Region,
+    (region, is_copies): (&Region, bool),
     keep_upto: Seq,
     names: &mut Names,
     blobs: &mut Blobs<'_>,
 ) -> Result<Examined> {
-    let high = region.high.0.min(SEQ_MAX).min(region.low.0.saturating_add(JUMP_WITHIN_MAX));
+    let mut high = region.high.0.min(SEQ_MAX);
+    if !is_copies {
+        high = high.min(region.low.0.saturating_add(JUMP_WITHIN_MAX));
+    }
     let mut examiner = Examiner {
         segment,
         window: Window::new(&*segment.file, len),
@@ -68,6 +72,7 @@ pub(super) fn examine(
         low: region.low,
         high: Seq(high),
         keep_upto,
+        is_copies,
         names,
         blobs,
         found: Examined::default(),
@@ -84,6 +89,7 @@ struct Examiner<'a, 'b> {
     low: Seq,
     high: Seq,
     keep_upto: Seq,
+    is_copies: bool,
     names: &'a mut Names,
     blobs: &'a mut Blobs<'b>,
     found: Examined,
@@ -103,7 +109,9 @@ impl Examiner<'_, '_> {
         let mut at = start;
         while at < self.end {
             at = match self.header_at(at)? {
-                Some(header) if header.kind == FrameKind::Data => self.batch(at, &header)?,
+                Some(header) if matches!(header.kind, FrameKind::Data | FrameKind::Copies) => {
+                    self.batch(at, &header)?
+                }
                 Some(header) => at.saturating_add(header.header_len()),
                 None => self.nameless(at)?,
             };
@@ -115,7 +123,10 @@ impl Examiner<'_, '_> {
     fn header_at(&mut self, at: u32) -> Result<Option<FrameHeader>> {
         let (low, high, end) = (self.low, self.high, self.end);
         let Ok(header) = FrameHeader::decode(self.bytes(at, FRAME_HEADER_MAX)?) else { return Ok(None) };
-        let fits = header.first_seq > low && header.last_seq() <= high;
+        let fits = match self.is_copies {
+            true => header.kind == FrameKind::Copies && header.first_seq <= high,
+            false => header.kind != FrameKind::Copies && header.first_seq > low && header.last_seq() <= high,
+        };
         Ok((fits && u64::from(at) + header.frame_len() <= u64::from(end)).then_some(header))
     }
 
@@ -166,7 +177,9 @@ impl Examiner<'_, '_> {
     fn record_at(&mut self, at: u32, end: u32) -> Result<Seen> {
         let Some(len) = self.peek(at, end)?.map(|(_, len)| len) else { return Ok(Seen::Nothing) };
         if let Some(piece) = self.verified(at, len)? {
-            self.low = piece.last;
+            if !self.is_copies {
+                self.low = piece.last;
+            }
             if piece.last <= self.keep_upto {
                 self.keep(at, len, piece)?;
             }
@@ -178,6 +191,7 @@ impl Examiner<'_, '_> {
             || self.header_at(follows)?.is_some()
             || self.peek(follows, end)?.is_some_and(|(seq, _)| seq > self.low && seq <= self.high);
         let (low, high) = (self.low, self.high);
+        let below = if self.is_copies { high } else { low };
         let Ok(record) = RecordRef::decode(self.bytes(at, len as usize)?) else { return Ok(Seen::Nothing) };
         let seq = Some(record.seq).filter(|seq| *seq > low && *seq <= high);
         if !is_sensible && seq.is_none() {
@@ -186,14 +200,8 @@ impl Examiner<'_, '_> {
         let lost = Lost {
             offset: at,
             seq,
-            older_upto: seq.map_or(low, Seq::previous),
-            kind: match record.kind {
-                RecordKind::Value | RecordKind::BlobReference => LostKind::Value,
-                RecordKind::Tombstone => LostKind::Tombstone,
-                RecordKind::NamespaceCreate => LostKind::NamespaceCreate,
-                RecordKind::NamespaceDrop => LostKind::NamespaceDrop,
-                _ => LostKind::Other,
-            },
+            older_upto: seq.map_or(below, Seq::previous),
+            kind: LostKind::of(record.kind),
             namespace: record.namespace,
             key: record.key.to_vec(),
             blob: Row::of(&record, at).and_then(|row| row.meta.blob),

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use nadb_core::{Error, ErrorKind, Result};
+use nadb_core::{Error, ErrorKind, Result, Seq};
 use nadb_vfs::Fs;
 
 use super::check::BadFooter;
@@ -15,6 +15,7 @@ use super::sources::Source;
 use crate::manifest::{Manifest, SealedExtent};
 use crate::rows::Rows;
 use crate::seal::{encode, read_footer};
+use crate::segment::Segment;
 
 impl BadFooter {
     /// The bytes of the footer, with what is wrong.
@@ -27,8 +28,15 @@ impl BadFooter {
         }
     }
 
+    /// The footer that a segment does not have yet, whose frames end at `len` with number `last_seq`.
+    pub(super) fn absent(segment: &Arc<Segment>, len: u32, last_seq: Seq) -> BadFooter {
+        let extent = SealedExtent { frames_end: len, file_len: len, last_seq, is_compacted: false };
+        let error = segment.corruption(u64::from(len), "there is no footer yet");
+        BadFooter { segment: Arc::clone(segment), extent, error }
+    }
+
     /// Writes the footer anew, durably, and gives where it ends now.
-    fn rebuild(&self) -> Result<SealedExtent> {
+    pub(super) fn rebuild(&self) -> Result<SealedExtent> {
         let (segment, at) = (&*self.segment, self.extent.frames_end);
         let Rows::Memtable(memtable) = Rows::rebuild(&self.segment)? else {
             return Err(segment.corruption(u64::from(at), "rows that are made of records are in memory"));
@@ -54,7 +62,10 @@ impl BadFooter {
 /// # Errors
 /// `Version` for a footer that needs another build, and `Io`.
 pub(super) fn damage(source: &Source) -> Result<Option<DamagedRange>> {
-    let Some(extent) = source.segment.extent() else { return Ok(None) };
+    // Without one, what stands there is not known to be a footer.
+    let Some(extent) = source.segment.extent().filter(|_| source.footer_at.is_some()) else {
+        return Ok(None);
+    };
     match read_footer(&source.segment, extent).and_then(|footer| Arc::new(footer).check_all()) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::Corruption => {

@@ -54,6 +54,11 @@ impl Names {
         }
     }
 
+    /// Whether a namespace has records and no name.
+    pub(super) fn has_nameless(&self) -> bool {
+        self.first_use.keys().any(|id| !self.created.contains_key(id) && !self.dropped.contains(id))
+    }
+
     /// Decides, given the numbers that salvaged records have, as rising ranges.
     pub(super) fn settle(self, used: &[(Seq, Seq)]) -> Settled {
         let mut settled = Settled::default();

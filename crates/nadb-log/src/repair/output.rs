@@ -1,15 +1,20 @@
-//! The new segments that salvaged records go to, in the order of their numbers.
+//! The new segments that salvaged records go to, in the order of their numbers; those of a compacted segment go to one of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nadb_core::{Entropy, Error, NamespaceId, Result, SegmentId, SegmentUid, Seq, StoreId};
 use nadb_vfs::{File, Fs};
 
+use super::check::BadFooter;
+use crate::compaction::{self, SourceRecord};
 use crate::frame::{FRAME_HEADER_MAX, FrameBody, FramePlace, put_opening, put_void};
+use crate::log::ReadMode;
 use crate::names::unfinished_path;
 use crate::record::{RecordFields, RecordKind, RecordRef};
+use crate::row::Row;
 use crate::segment::{SEGMENT_HEADER, Segment, SegmentHeader};
 
 /// Bytes that wait for one write.
@@ -36,6 +41,9 @@ pub(super) struct Output<'a> {
     pub(super) next_id: SegmentId,
     /// Create records to be made up.
     pub(super) made_up: BTreeMap<Seq, (NamespaceId, String)>,
+    /// Whether the segments get footers: there are compacted ones beside them, and what is not sealed has higher numbers than all
+    /// that is.
+    pub(super) seals: bool,
     pub(super) written: Vec<Written>,
     pub(super) last_seq: Seq,
     made: Vec<PathBuf>,
@@ -44,6 +52,7 @@ pub(super) struct Output<'a> {
     first: Seq,
     time_ms: u64,
     active: Option<Active>,
+    copies: Option<compaction::Output>,
 }
 
 struct Active {
@@ -81,6 +90,7 @@ impl<'a> Output<'a> {
             segment_size: 0,
             next_id: SegmentId(1),
             made_up: BTreeMap::new(),
+            seals: false,
             written: Vec::new(),
             last_seq: Seq(0),
             made: Vec::new(),
@@ -88,6 +98,7 @@ impl<'a> Output<'a> {
             first: Seq(0),
             time_ms: 0,
             active: None,
+            copies: None,
         }
     }
 
@@ -108,15 +119,59 @@ impl<'a> Output<'a> {
         if self.body.is_empty() {
             return Ok(());
         }
-        while let Some(create) = self.made_up.first_entry().filter(|create| *create.key() < self.first) {
+        self.place_made_up(self.first)?;
+        let body = std::mem::take(&mut self.body);
+        self.place(&body, self.first, self.time_ms)
+    }
+
+    /// The create records that were made up, with numbers below `end`.
+    fn place_made_up(&mut self, end: Seq) -> Result<()> {
+        while let Some(create) = self.made_up.first_entry().filter(|create| *create.key() < end) {
             let (seq, (id, name)) = create.remove_entry();
             let mut body = FrameBody::new();
             let kind = RecordKind::NamespaceCreate;
             body.push(&RecordFields::new(kind, id, name.as_bytes(), b"", self.now_ms));
             self.place(&body, seq, self.now_ms)?;
         }
-        let body = std::mem::take(&mut self.body);
-        self.place(&body, self.first, self.time_ms)
+        Ok(())
+    }
+
+    /// After the last record that is no copy.
+    pub(super) fn end_originals(&mut self) -> Result<()> {
+        self.end_frame()?;
+        self.place_made_up(Seq(u64::MAX))?;
+        self.end_segment()
+    }
+
+    /// Adds a record to the compacted segment that is being made.
+    pub(super) fn add_copy(&mut self, record: &RecordRef<'_>, bytes: &[u8], crc: u32) -> Result<()> {
+        let copies = match &mut self.copies {
+            Some(copies) => copies,
+            None => {
+                let (id, uid, path, file) = self.begin_file()?;
+                let header = SegmentHeader { id, uid, store: self.store }.encode();
+                let failed =
+                    |e: nadb_vfs::WriteError| Error::io("writing a salvaged segment", &path, e.source);
+                file.write_all_at(&header, 0).map_err(failed)?;
+                let segment = Segment::new(id, uid, path, file);
+                self.copies.insert(compaction::Output::new(None, segment, ReadMode::Positioned, self.now_ms))
+            }
+        };
+        let source = SourceRecord { record: *record, bytes, crc };
+        if Row::of(record, 0).is_some() {
+            copies.push(&source).map(|_| ())
+        } else {
+            copies.push_system(&source)
+        }
+    }
+
+    /// Makes the compacted segment durable, but for its name.
+    pub(super) fn end_copies(&mut self) -> Result<()> {
+        let Some(copies) = self.copies.take() else { return Ok(()) };
+        let segment = Arc::new(copies.finish_saved()?);
+        let len = u32::try_from(segment.bytes()).unwrap_or(u32::MAX);
+        self.written.push(Written { segment, len });
+        Ok(())
     }
 
     fn place(&mut self, body: &FrameBody, first: Seq, time_ms: u64) -> Result<()> {
@@ -159,18 +214,7 @@ impl<'a> Output<'a> {
 
     /// Begins a segment whose first number is `base`.
     fn begin_segment(&mut self, base: Seq) -> Result<()> {
-        let id = self.next_id;
-        if id.0 == u32::MAX {
-            return Err(Error::limit("the store has used up its segment numbers"));
-        }
-        self.next_id.0 += 1;
-        let mut uid = [0; 16];
-        self.entropy.fill(&mut uid)?;
-        let uid = SegmentUid(uid);
-        let path = unfinished_path(&self.dir, id);
-        let file =
-            self.fs.create_new(&path).map_err(|e| Error::io("creating a salvaged segment", &path, e))?;
-        self.made.push(path.clone());
+        let (id, uid, path, file) = self.begin_file()?;
         let mut buffer = SegmentHeader { id, uid, store: self.store }.encode();
         let place = FramePlace {
             uid: &uid,
@@ -184,6 +228,22 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    fn begin_file(&mut self) -> Result<(SegmentId, SegmentUid, PathBuf, Arc<dyn File>)> {
+        let id = self.next_id;
+        if id.0 == u32::MAX {
+            return Err(Error::limit("the store has used up its segment numbers"));
+        }
+        self.next_id.0 += 1;
+        let mut uid = [0; 16];
+        self.entropy.fill(&mut uid)?;
+        let uid = SegmentUid(uid);
+        let path = unfinished_path(&self.dir, id);
+        let file =
+            self.fs.create_new(&path).map_err(|e| Error::io("creating a salvaged segment", &path, e))?;
+        self.made.push(path.clone());
+        Ok((id, uid, path, file))
+    }
+
     /// Makes the active segment durable, but for its name.
     pub(super) fn end_segment(&mut self) -> Result<()> {
         let Some(mut active) = self.active.take() else { return Ok(()) };
@@ -192,6 +252,11 @@ impl<'a> Output<'a> {
         active.file.sync_all().map_err(|e| Error::io("syncing a salvaged segment", &active.path, e))?;
         let len = active.buffer_at;
         let segment = Arc::new(Segment::new(active.id, active.uid, active.path, active.file));
+        if self.seals {
+            segment.in_file.store(len, Ordering::Release);
+            let footer = BadFooter::absent(&segment, len, self.last_seq);
+            segment.set_extent(footer.rebuild()?);
+        }
         self.written.push(Written { segment, len });
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use nadb_core::{Clock, Entropy};
 
+use crate::record::RecordKind;
+
 /// How a store is to be repaired.
 #[derive(Debug, Clone)]
 pub struct RepairOptions {
@@ -87,6 +89,18 @@ pub enum LostKind {
     NamespaceDrop,
     /// Something else.
     Other,
+}
+
+impl LostKind {
+    pub(super) fn of(kind: RecordKind) -> LostKind {
+        match kind {
+            RecordKind::Value | RecordKind::BlobReference => LostKind::Value,
+            RecordKind::Tombstone => LostKind::Tombstone,
+            RecordKind::NamespaceCreate => LostKind::NamespaceCreate,
+            RecordKind::NamespaceDrop => LostKind::NamespaceDrop,
+            _ => LostKind::Other,
+        }
+    }
 }
 
 /// What the repaired store has for a key whose record was lost.
@@ -179,6 +193,9 @@ pub struct RepairReport {
     pub damage: Vec<DamagedRange>,
     /// Numbers whose records are lost, rising.
     pub lost_numbers: Vec<NumberRange>,
+    /// Segments that are missing, or damaged together with their footers, where numbers do not tell which records are lost, if any:
+    /// compacted ones, and others where no manifest tells which numbers they had.
+    pub unknown_losses: Vec<PathBuf>,
     /// Lost records that could be identified.
     pub lost_records: Vec<LostRecord>,
     /// Batches of which only some records could be saved.
@@ -201,7 +218,7 @@ impl RepairReport {
     /// Whether records were lost.
     #[must_use]
     pub fn has_losses(&self) -> bool {
-        !self.lost_numbers.is_empty() || !self.lost_records.is_empty()
+        !self.lost_numbers.is_empty() || !self.lost_records.is_empty() || !self.unknown_losses.is_empty()
     }
 
     /// Deletions that were lost while what they had deleted was not: it has come back.
@@ -257,6 +274,9 @@ impl fmt::Display for RepairReport {
         }
         for NumberRange { first, last } in &self.lost_numbers {
             writeln!(f, "lost numbers: {first} to {last}")?;
+        }
+        for path in &self.unknown_losses {
+            writeln!(f, "records may be lost of which nothing is known: in {}", path.display())?;
         }
         for lost in &self.lost_records {
             writeln!(f, "lost: {lost}")?;

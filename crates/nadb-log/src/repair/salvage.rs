@@ -1,13 +1,14 @@
-//! The second pass: salvaged records, in the order of their numbers.
+//! The second pass: salvaged records, in the order of their numbers, and then those of compacted segments as they stand.
 
 use std::collections::{BTreeSet, HashMap};
 
 use nadb_core::{BlobId, NamespaceId, Result, Seq};
 
 use super::blobs::{Blobs, reference};
+use super::copies::Copies;
 use super::names::Settled;
 use super::output::Output;
-use super::scan::{Piece, Scan, frame_len};
+use super::scan::{Piece, Scan, Scanned, frame_len};
 use crate::frame::{FRAME_HEADER_MAX, Frame, FrameHeader};
 use crate::record::{RecordKind, RecordRef};
 use crate::replay::read_error;
@@ -34,34 +35,75 @@ pub(super) fn salvage(
     mut output: Option<&mut Output<'_>>,
 ) -> Result<Salvaged> {
     let mut salvaged = Salvaged::default();
-    for scanned in &scan.segments {
-        let segment = &*scanned.source.segment;
-        let mut window = Window::new(&*segment.file, scanned.source.len);
-        for piece in &scanned.pieces {
-            let mut at = piece.offset;
-            while at < piece.end {
-                let found = read(&mut window, segment, piece, at)?;
-                for (record, offset, bytes) in &found.records {
-                    let is_drop = record.kind == RecordKind::NamespaceDrop;
-                    let is_skipped = settled.skipped.contains(&record.namespace) && !is_drop;
-                    if is_skipped || blobs.has_lost_value(record) {
-                        continue;
-                    }
-                    salvaged.records += 1;
-                    salvaged.blobs.extend(reference(record).map(|(id, _)| id));
-                    note(newest, record);
-                    if let Some(output) = output.as_deref_mut() {
-                        output.add(record, bytes, record.raw_crc(segment.uid, *offset), found.time_ms)?;
-                    }
-                }
-                if let Some(output) = output.as_deref_mut() {
-                    output.end_frame()?;
-                }
-                at = found.end;
-            }
+    let mut save = |record: &RecordRef<'_>| {
+        let is_drop = record.kind == RecordKind::NamespaceDrop;
+        let is_skipped = settled.skipped.contains(&record.namespace) && !is_drop;
+        if is_skipped || blobs.has_lost_value(record) {
+            return false;
         }
+        salvaged.records += 1;
+        salvaged.blobs.extend(reference(record).map(|(id, _)| id));
+        note(newest, record);
+        true
+    };
+    // Copies last: where a number comes twice, the higher segment has what counts.
+    for scanned in scan.segments.iter().filter(|scanned| scanned.copies.is_none()) {
+        for_each_together(scanned, &mut |found| {
+            for (record, offset, bytes) in found.records.iter().filter(|(record, ..)| save(record)) {
+                if let Some(output) = output.as_deref_mut() {
+                    let crc = record.raw_crc(scanned.source.segment.uid, *offset);
+                    output.add(record, bytes, crc, found.time_ms)?;
+                }
+            }
+            output.as_deref_mut().map_or(Ok(()), Output::end_frame)
+        })?;
+    }
+    output.as_deref_mut().map_or(Ok(()), Output::end_originals)?;
+    for scanned in scan.segments.iter().filter(|scanned| scanned.copies.is_some()) {
+        let mut output = output.as_deref_mut().filter(|_| !scanned.stays(settled));
+        for_each_record(scanned, &mut |record, offset, bytes, _| {
+            if let (true, Some(output)) = (save(record), output.as_deref_mut()) {
+                output.add_copy(record, bytes, record.raw_crc(scanned.source.segment.uid, offset))?;
+            }
+            Ok(())
+        })?;
+        output.map_or(Ok(()), Output::end_copies)?;
     }
     Ok(salvaged)
+}
+
+impl Scanned {
+    /// Whether it is a compacted segment that stays as it is.
+    pub(super) fn stays(&self, settled: &Settled) -> bool {
+        let is_untouched =
+            |copies: &Copies| copies.is_whole && copies.namespaces.is_disjoint(&settled.skipped);
+        self.copies.as_ref().is_some_and(is_untouched)
+    }
+}
+
+/// Receives a record, its offset, its bytes and when its frame was written.
+pub(super) type OnRecord<'a> = dyn FnMut(&RecordRef<'_>, u32, &[u8], u64) -> Result<()> + 'a;
+
+/// Shows every record of a segment that verifies.
+pub(super) fn for_each_record(scanned: &Scanned, show: &mut OnRecord<'_>) -> Result<()> {
+    for_each_together(scanned, &mut |found| {
+        let mut records = found.records.iter();
+        records.try_for_each(|(record, offset, bytes)| show(record, *offset, bytes, found.time_ms))
+    })
+}
+
+fn for_each_together(scanned: &Scanned, show: &mut dyn FnMut(&Together<'_>) -> Result<()>) -> Result<()> {
+    let segment = &*scanned.source.segment;
+    let mut window = Window::new(&*segment.file, scanned.source.len);
+    for piece in &scanned.pieces {
+        let mut at = piece.offset;
+        while at < piece.end {
+            let found = read(&mut window, segment, piece, at)?;
+            show(&found)?;
+            at = found.end;
+        }
+    }
+    Ok(())
 }
 
 fn note(newest: &mut Newest, record: &RecordRef<'_>) {
@@ -69,7 +111,8 @@ fn note(newest: &mut Newest, record: &RecordRef<'_>) {
     if newest.is_empty() || !matches!(record.kind, Value | Tombstone | BlobReference) {
         return;
     }
-    if let Some(slot) = newest.get_mut(&(record.namespace, record.key.to_vec())) {
+    let slot = newest.get_mut(&(record.namespace, record.key.to_vec()));
+    if let Some(slot) = slot.filter(|slot| slot.is_none_or(|(seq, _)| seq <= record.seq)) {
         *slot = Some((record.seq, record.kind != Tombstone));
     }
 }

@@ -4,6 +4,7 @@
 use nadb_core::{Result, SegmentUid, Seq};
 
 use super::blobs::Blobs;
+use super::copies::{Copies, scan_copies};
 use super::examine::{Broken, Lost};
 use super::names::Names;
 use super::sources::Source;
@@ -21,6 +22,13 @@ pub(super) struct Piece {
     pub(super) first: Seq,
     pub(super) last: Seq,
     pub(super) is_record: bool,
+}
+
+impl Piece {
+    /// Of a compacted segment, where numbers do not follow one another.
+    pub(super) fn copies() -> Piece {
+        Piece { offset: 0, end: 0, first: Seq(0), last: Seq(0), is_record: false }
+    }
 }
 
 /// Bytes that are no frames.
@@ -44,6 +52,8 @@ pub(super) struct Scanned {
     /// Whole records in the pieces whose blobs are not whole, and the batches that lose them.
     pub(super) lost: Vec<Lost>,
     pub(super) broken: Vec<Broken>,
+    /// Of a compacted segment.
+    pub(super) copies: Option<Copies>,
 }
 
 /// All segments and what is in them.
@@ -62,7 +72,7 @@ pub(super) struct Scan {
 pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq, blobs: &mut Blobs<'_>) -> Result<Scan> {
     let mut openings = Vec::new();
     for source in &sources {
-        let has_frames = source.len > u64::from(SEGMENT_HEADER);
+        let has_frames = source.len > u64::from(SEGMENT_HEADER) && !source.is_compacted;
         openings.push(if has_frames { read_opening(&source.segment, source.len)? } else { None });
     }
     // A segment that follows number k says that whatever lower segments hold above k had been cut off.
@@ -75,6 +85,11 @@ pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq, blobs: &mut Blobs<'_
     let mut scan = Scan { durable_upto, ..Scan::default() };
     let mut last = Seq(0);
     for ((source, opening), limit) in sources.into_iter().zip(openings).zip(limits) {
+        if source.is_compacted {
+            let scanned = scan_copies(source, &mut scan, blobs)?;
+            scan.segments.push(scanned);
+            continue;
+        }
         if opening.as_ref().is_some_and(|opening| opening.follows > limit) {
             // An opening had dropped it, and a crash brought its name back.
             scan.stale_segments += 1;
@@ -100,7 +115,7 @@ pub(super) fn scan(sources: Vec<Source>, durable_upto: Seq, blobs: &mut Blobs<'_
         if let Some(opening) = &opening {
             scan.durable_upto = scan.durable_upto.max(opening.durable_upto);
         }
-        scan.segments.push(Scanned { source, opening, pieces, regions, lost, broken });
+        scan.segments.push(Scanned { source, opening, pieces, regions, lost, broken, copies: None });
     }
     Ok(scan)
 }
@@ -125,8 +140,8 @@ impl Scanner<'_, '_> {
         let mut at = start;
         while u64::from(at) < self.len {
             at = match self.frame_at(at)? {
-                Ok(header) if header.kind == FrameKind::Opening => {
-                    self.region(at, &"an opening frame stands in the middle")?
+                Ok(header) if !is_appended(header.kind) => {
+                    self.region(at, &"a frame stands in the middle that is none of a log's")?
                 }
                 Ok(header) => {
                     let end = at.saturating_add(frame_len(&header));
@@ -157,7 +172,7 @@ impl Scanner<'_, '_> {
         let bytes = self.window.bytes(u64::from(at), len).map_err(read)?;
         match Frame::verify(bytes, self.segment.uid, at) {
             Ok(frame) => {
-                if fits(&header, self.last, self.limit) {
+                if is_appended(header.kind) && fits(&header, self.last, self.limit) {
                     let before = self.lost.len();
                     for (offset, record) in frame.records() {
                         match self.blobs.lost_value(&record, offset)? {
@@ -217,7 +232,7 @@ impl Scanner<'_, '_> {
             }
             if could_begin(bytes)
                 && let Ok(header) = FrameHeader::decode(bytes)
-                && header.kind != FrameKind::Opening
+                && is_appended(header.kind)
                 && fits(&header, self.last, self.limit)
                 && u64::from(at) + header.frame_len() <= self.len
             {
@@ -235,6 +250,11 @@ impl Scanner<'_, '_> {
 
 fn verifies(bytes: &[u8], uid: SegmentUid, at: u32) -> bool {
     Frame::verify(bytes, uid, at).is_ok()
+}
+
+/// Whether such a frame can stand behind the opening one.
+fn is_appended(kind: FrameKind) -> bool {
+    !matches!(kind, FrameKind::Opening | FrameKind::Copies)
 }
 
 /// Whether a frame's numbers come behind `last`, and before whatever was cut off.

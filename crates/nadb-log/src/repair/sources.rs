@@ -1,14 +1,16 @@
 //! What a repair has to go by: the manifest, or what the segment files say in its place, and the files themselves. Reads
 //! only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nadb_core::limits::SEQ_MAX;
 use nadb_core::{Error, ErrorKind, Result, SegmentId, SegmentUid, Seq, StoreId};
 use nadb_vfs::{DirEntry, File, Fs};
 
+use super::compacted::origin_at;
 use super::report::{DamagedRange, ManifestFound, RepairOptions};
 use crate::FORMAT_VERSION;
 use crate::checksum::crc32;
@@ -29,6 +31,15 @@ pub(super) struct Source {
     pub(super) len: u64,
     /// Where its footer begins, as the manifest says or the footer itself.
     pub(super) footer_at: Option<u32>,
+    pub(super) file_len: u64,
+    /// Whether a compaction has made it.
+    pub(super) is_compacted: bool,
+    /// Whether it has its own name, and a header that is whole.
+    pub(super) is_in_place: bool,
+    /// What it has replaced may be beside it.
+    pub(super) is_partial: bool,
+    /// No record of a compacted one has a number above this.
+    pub(super) high: Seq,
 }
 
 /// Everything to go by.
@@ -48,6 +59,10 @@ pub(super) struct Sources {
     pub(super) unfinished: Vec<PathBuf>,
     pub(super) damage: Vec<DamagedRange>,
     pub(super) notes: Vec<String>,
+    /// Segments that the manifest names and whose files are missing.
+    pub(super) missing: Vec<NamedSegment>,
+    /// Whether the numbers of what is not sealed are above those of what is.
+    pub(super) is_in_order: bool,
     /// Set where a file may be of another format version rather than damaged.
     pub(super) version_error: Option<Error>,
 }
@@ -104,6 +119,8 @@ impl Sources {
             unfinished: unfinished.map(|entry| dir.join(&entry.name)).collect(),
             damage: Vec::new(),
             notes: Vec::new(),
+            missing: Vec::new(),
+            is_in_order: true,
             version_error: candidates
                 .iter()
                 .filter_map(|candidate| candidate.damage.as_ref())
@@ -117,7 +134,7 @@ impl Sources {
             sources.note_damage(dir.join(MANIFEST), error.offset().unwrap_or(0), 0, &error);
         }
         match manifest {
-            Some(manifest) => sources.take_named(dir, &manifest, candidates)?,
+            Some(manifest) => sources.take_named(&manifest, candidates)?,
             None => {
                 sources.manifest.store = choose_store(&candidates);
                 sources.manifest.created_ms = options.clock.now_ms();
@@ -133,6 +150,10 @@ impl Sources {
             sources.manifest.sealed_upto = Seq(0);
         }
         sources.segments.sort_by_key(|source| source.segment.id);
+        if sources.found != ManifestFound::Whole {
+            sources.settle_compacted()?;
+        }
+        sources.note_missing(dir);
         sources.next_segment = sources.next_segment.max(sources.manifest.next_segment);
         Ok(sources)
     }
@@ -142,7 +163,7 @@ impl Sources {
     }
 
     /// The manifest's segments; where it is older than the files, the later ones, too.
-    fn take_named(&mut self, dir: &Path, manifest: &Manifest, mut candidates: Vec<Candidate>) -> Result<()> {
+    fn take_named(&mut self, manifest: &Manifest, mut candidates: Vec<Candidate>) -> Result<()> {
         for named in &manifest.segments {
             let is_it = |header: &SegmentHeader| header.uid == named.uid && header.store == manifest.store;
             let by_uid = |own_name: bool| {
@@ -152,12 +173,12 @@ impl Sources {
             let damaged = || candidates.iter().position(|c| c.id == named.id && c.header.is_none());
             match by_uid(true).or_else(|| by_uid(false)).or_else(damaged) {
                 Some(at) => self.take(candidates.remove(at), *named)?,
-                None => {
-                    self.note_damage(segment_path(dir, named.id), 0, 0, &"the segment's file is missing");
-                }
+                None => self.missing.push(*named),
             }
         }
-        let is_later = |c: &Candidate| c.id >= manifest.next_segment && c.has_frames();
+        let replacing = self.replacing_missing(&candidates)?;
+        let is_later =
+            |c: &Candidate| c.has_frames() && (c.id >= manifest.next_segment || replacing.contains(&c.id));
         if candidates.iter().any(is_later) {
             self.found = ManifestFound::Outdated;
             // Of those that the old manifest names, a later one may have forgotten some.
@@ -175,6 +196,42 @@ impl Sources {
             self.others.push(other.path);
         }
         Ok(())
+    }
+
+    /// Files that the manifest does not name and that say that they have replaced segments which are missing: a later manifest
+    /// named them.
+    fn replacing_missing(&self, candidates: &[Candidate]) -> Result<BTreeSet<SegmentId>> {
+        let mut replacing = BTreeSet::new();
+        for candidate in candidates.iter().filter(|_| !self.missing.is_empty()) {
+            let Some(header) = candidate.header.filter(|header| header.store == self.manifest.store) else {
+                continue;
+            };
+            let (path, file) = (candidate.path.clone(), Arc::clone(&candidate.file));
+            let segment = Segment::new(header.id, header.uid, path, file);
+            let at = find_footer(&segment, candidate.len)?.zip(u32::try_from(candidate.len).ok());
+            let origin = at.map(|(at, len)| origin_at(&segment, at, len)).transpose()?.flatten();
+            let lists = |named: &NamedSegment| {
+                origin.as_ref().is_some_and(|origin| origin.inputs.contains(&(named.id, named.uid)))
+            };
+            if self.missing.iter().any(lists) {
+                replacing.insert(candidate.id);
+            }
+        }
+        Ok(replacing)
+    }
+
+    /// A missing file is damage, unless a manifest that is lost may have forgotten it: a compaction has made a later segment.
+    fn note_missing(&mut self, dir: &Path) {
+        if self.found == ManifestFound::Outdated && self.has_compacted() {
+            for named in std::mem::take(&mut self.missing) {
+                let path = segment_path(dir, named.id);
+                self.notes
+                    .push(format!("{} is not there; a compaction may have replaced it", path.display()));
+            }
+        }
+        for named in self.missing.clone() {
+            self.note_damage(segment_path(dir, named.id), 0, 0, &"the segment's file is missing");
+        }
     }
 
     /// All segments of this store.
@@ -221,6 +278,9 @@ impl Sources {
             self.notes.push(format!("{path} is segment {id}, under another's name"));
         }
         self.originals.push(candidate.path.clone());
+        let is_in_place = candidate.damage.is_none() && candidate.id == named.id;
+        let (file_len, is_compacted) =
+            (candidate.len, named.sealed.is_some_and(|extent| extent.is_compacted));
         let len = candidate.len.min(u64::from(u32::MAX));
         let (segment, footer_at) = match named.sealed {
             Some(extent) => {
@@ -234,7 +294,17 @@ impl Sources {
             }
         };
         let len = footer_at.map_or(len, |at| len.min(u64::from(at)));
-        self.segments.push(Source { segment: Arc::new(segment), len, footer_at });
+        let segment = Arc::new(segment);
+        self.segments.push(Source {
+            segment,
+            len,
+            footer_at,
+            file_len,
+            is_compacted,
+            is_in_place,
+            is_partial: false,
+            high: named.sealed.map_or(Seq(SEQ_MAX), |extent| extent.last_seq),
+        });
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod append;
 mod ballast;
 mod blob;
+mod compaction;
 mod crash;
 mod faults;
 mod open;

@@ -1,6 +1,7 @@
 //! Repair: what verifies is saved with everything on it, what is lost is named, and a crash leaves one store or the other.
 
 mod blobs;
+mod compacted;
 mod crash;
 mod footers;
 mod manifest;

@@ -5,13 +5,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nadb_core::Durability;
+use nadb_core::{Action, Durability, ExpiryUpdate, Operation};
 use nadb_engine::SegmentState;
 use nadb_testkit::counts::Counts;
 use nadb_testkit::crash::{Campaign, Caps, Crash, Left, Life, Run};
 use nadb_testkit::dice::Dice;
 use nadb_testkit::script::{delete, dropped_stream, script, set, stream};
-use nadb_testkit::workload::{Op, Setup, Step};
+use nadb_testkit::workload::{Op, START_MS, Setup, Step, VersionIs};
 use nadb_vfs::{CrashMode, SimFs};
 
 /// What CI runs: every crash point with everything that may be left, the rest sampled.
@@ -291,6 +291,81 @@ fn at_every_call_of_writing_a_blob_and_its_reference() {
         let counts = every_point_of(life, 30);
         assert!(counts.blobs * 2 > counts.images, "{counts}");
         assert!(counts.orphans * 10 > counts.images, "{counts}");
+    }
+}
+
+/// Compacts those of the sealed segments that have these places in their order. Two bits and two remainders say something else.
+fn compact(places: &[u64]) -> Step {
+    let which = places.iter().fold(0, |which, at| which | 1 << (at + 2));
+    Step::Compact((which..which + 4).find(|which| which % 6 > 1).unwrap())
+}
+
+/// Over tombstones that are rewritten alone, records that a buffered write has displaced, a namespace that goes and comes back, and
+/// a blob that two records name.
+#[test]
+fn at_every_call_of_compacting() {
+    let touch = |at_ms| Op {
+        operation: Operation::new("app/users", b"blob".to_vec(), Action::Expire(ExpiryUpdate::AtMs(at_ms))),
+        version: VersionIs::Unnamed,
+    };
+    let first = vec![
+        Step::Open,
+        write(Durability::Synced, [set("temp", "a", b"old"), set("app/users", "a", b"1")]),
+        write(Durability::Flushed, [set("app/users", "blob", &noise(9, 3000)), set("app/users", "x", b"1")]),
+        fill("app/users", "b", 1),
+        fill("app/users", "c", 2),
+        fill("temp", "b", 3),
+        Step::Maintain,
+        write(
+            Durability::Flushed,
+            [delete("app/users", "a"), set("app/users", "x", b"2"), touch(START_MS + 50)],
+        ),
+        fill("app/users", "b", 4),
+        fill("app/users", "c", 5),
+        fill("app/users", "d", 6),
+        Step::Maintain,
+        Step::Snapshot,
+        // Tombstones without what they hold down; then what a buffered write alone has displaced.
+        compact(&[1]),
+        write(Durability::Buffered, [delete("app/users", "b"), set("app/users", "x", b"3")]),
+        compact(&[0]),
+        Step::Drop("temp"),
+        write(Durability::Flushed, [set("temp", "a", b"new")]),
+        Step::Compare(1),
+        compact(&[0, 1]),
+        Step::Release(0),
+        write(Durability::Buffered, [delete("temp", "a"), delete("app/users", "c2")]),
+        Step::Compact(0),
+    ];
+    let second = vec![
+        Step::Open,
+        Step::Clock(100),
+        write(Durability::Flushed, [set("app/users", "c", b"4")]),
+        // The blob's record has expired.
+        Step::Purge,
+        compact(&[0]),
+        Step::Compact(0),
+        write(Durability::Buffered, [set("temp", "a", b"again"), delete("app/users", "x")]),
+        Step::Drop("temp"),
+        Step::Compact(0),
+        Step::Close,
+        Step::Open,
+        compact(&[0]),
+        Step::Drop("app/users"),
+        Step::Compact(0),
+        write(Durability::Flushed, [set("app/users", "a", b"last")]),
+    ];
+    let setup = Setup {
+        compression: nadb_core::Compression::None,
+        blob_above: Some(2500),
+        checkpoint_rows: u64::MAX,
+        ..Setup::default()
+    };
+    let first = Life::first(setup, 7, first);
+    let second = first.next(8, second).unwrap();
+    for life in [first, second] {
+        let counts = every_point_of(life, 4);
+        assert!(counts.orphans > 0, "{counts}");
     }
 }
 

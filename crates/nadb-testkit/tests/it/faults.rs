@@ -1,6 +1,7 @@
 //! Every call fails once, in every way: a write that ends in an error has no effect, nothing that was promised is lost, and the
 //! store goes on.
 
+mod compaction;
 mod full_disk;
 mod recovery;
 

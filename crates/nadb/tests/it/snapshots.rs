@@ -29,7 +29,8 @@ fn a_snapshot_outlives_the_segment_it_was_taken_in(builder: StoreBuilder) {
     let stats = store.stats().unwrap();
     assert_eq!(stats.views, 1);
     assert!(stats.remembered_deaths >= 200 && stats.oldest_view.is_some(), "{stats:?}");
-    assert!(store.segments().unwrap().len() > 5);
+    // What the snapshot has is compacted away under it, or not.
+    assert!(store.compact().unwrap().dropped_dead > 0 || store.stats().unwrap().compactions > 0);
 
     let then = snapshot.namespace("n").unwrap();
     for i in 0..200 {
