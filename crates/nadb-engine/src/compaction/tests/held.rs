@@ -28,7 +28,7 @@ fn places() -> (tempfile::TempDir, [Place; 2]) {
 }
 
 fn large(byte: u8) -> Vec<u8> {
-    (0..ABOVE as u32 + 500).map(|n| byte ^ n.to_le_bytes()[0]).collect()
+    (0..ABOVE + 500).map(|n| byte ^ n.to_le_bytes()[0]).collect()
 }
 
 fn set_large(store: &Store, key: &str, byte: u8) {

@@ -73,8 +73,11 @@ fn compact_and(store: &Store, inputs: &[Arc<Slot>], moment: Moment, act: impl Fn
 
 type Act = fn(&Store);
 
-/// What may happen to the keys of [`sample`], and what is there afterwards.
-const ACTS: [(&str, Act, &[(&str, &str)]); 7] = [
+/// Its name, what it does, and what is there afterwards.
+type NamedAct = (&'static str, Act, &'static [(&'static str, &'static str)]);
+
+/// What may happen to the keys of [`sample`].
+const ACTS: [NamedAct; 7] = [
     ("nothing", |_| (), &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "expires")]),
     ("overwritten", |store| store.set("a", "new"), &[("a", "new"), ("b", "2"), ("c", "3"), ("d", "expires")]),
     ("deleted", |store| store.delete("b"), &[("a", "1"), ("c", "3"), ("d", "expires")]),
