@@ -55,15 +55,18 @@ fn assert_kept(store: &RedisBackend, mut acknowledged: Vec<String>) {
     assert_eq!(tagged(store, "all"), found);
 }
 
-fn options(url: &str) -> RedisOptions {
-    RedisOptions::from_url(url).unwrap().wait_replicas(1, Duration::from_millis(500)).sweep_interval(None)
-}
-
 #[test]
 fn a_store_goes_on_with_the_master_that_sentinels_choose() {
     let group = Watched::start();
-    let store = RedisBackend::open(options(&group.url())).unwrap();
-    let acknowledged = acknowledged(&store, || group.servers[0].kill());
+    let options = RedisOptions::from_url(&group.url()).unwrap().sweep_interval(None);
+    // Both replicas: sentinels may choose the one that is a write behind the other.
+    let store = RedisBackend::open(options.wait_replicas(2, Duration::from_millis(500))).unwrap();
+    let acknowledged = acknowledged(&store, || {
+        let lost = &group.servers[0];
+        lost.kill();
+        until("that a replica is master", || group.master().is_some());
+        lost.restart_behind(group.master().unwrap());
+    });
     assert!(group.master().is_some_and(|master| master.port != group.servers[0].port));
     assert_kept(&store, acknowledged);
     assert_agree(group.master());

@@ -99,7 +99,18 @@ impl Server {
 
     /// Starts it again on the same port with what it has in its files.
     pub(crate) fn restart(&self) {
-        *self.child.lock().unwrap() = spawn(&self.dir, self.port, &self.options);
+        self.restart_with(&[]);
+    }
+
+    /// The same as a replica of another one.
+    pub(crate) fn restart_behind(&self, master: &Server) {
+        self.restart_with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    }
+
+    fn restart_with(&self, more: &[&str]) {
+        let options: Vec<String> =
+            self.options.iter().cloned().chain(more.iter().map(|&option| option.to_owned())).collect();
+        *self.child.lock().unwrap() = spawn(&self.dir, self.port, &options);
         self.wait();
     }
 
