@@ -44,7 +44,8 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
         .with(Feature::Streams)
         .with(Feature::Verify)
         .with(Feature::Expire)
-        .with(Feature::Purge);
+        .with(Feature::Purge)
+        .with(Feature::Import);
     capabilities.clock = ClockSource::Server;
     if is_cluster {
         capabilities.batches = BatchAtomicity::PerBucket;
@@ -76,32 +77,6 @@ impl RedisBackend {
         let mut recovery = RecoveryReport::default();
         (recovery.clean, recovery.warnings) = (true, warnings);
         Ok(RedisBackend { core, sweeper, recovery })
-    }
-}
-
-impl RedisBackend {
-    /// Writes records as they were in another store: value, tags, attributes, media type, expiry, and when they came into being and
-    /// were written. Versions are new. What is there under their keys is replaced; a record whose expiry is past is deleted.
-    ///
-    /// On a cluster it is one atomic batch per bucket, elsewhere one. Doing it again does the same again, so whoever was interrupted
-    /// begins with the last part anew.
-    ///
-    /// # Errors
-    /// As [`write`](Backend::write).
-    ///
-    /// ```no_run
-    /// use nadb_core::{Backend, Entry, Metadata};
-    /// use nadb_redis::{RedisBackend, RedisOptions};
-    /// let store = RedisBackend::open(RedisOptions::from_url("redis://localhost")?)?;
-    /// let mut metadata = Metadata::new(1, 5, 1_700_000_000_000);
-    /// metadata.created_ms = 1_600_000_000_000;
-    /// store.import("users", &[Entry::new(b"alice".to_vec(), b"Alice".to_vec().into(), metadata)])?;
-    /// assert_eq!(store.metadata("users", b"alice")?.unwrap().created_ms, 1_600_000_000_000);
-    /// # Ok::<(), nadb_core::Error>(())
-    /// ```
-    pub fn import(&self, namespace: &str, entries: &[Entry]) -> Result<()> {
-        check_namespace(namespace)?;
-        self.core.import(namespace, entries)
     }
 }
 
@@ -205,6 +180,12 @@ impl Backend for RedisBackend {
     fn touch(&self, namespace: &str, key: &[u8]) -> Result<bool> {
         check_key(key)?;
         self.contains(namespace, key)
+    }
+
+    /// On a cluster one atomic batch per bucket.
+    fn import(&self, namespace: &str, entries: &[Entry]) -> Result<()> {
+        check_namespace(namespace)?;
+        self.core.import(namespace, entries)
     }
 
     fn now_ms(&self) -> Result<u64> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nadb_core::limits::{EXPIRY_MS_MAX, VALUE_BYTES_MAX, check_ttl};
 use nadb_core::{
     Action, Compression, Condition, Error, ErrorKind, ExpiryUpdate, Merge, MergeKind, Operation, Outcome,
-    Put, Result, TagsUpdate, WriteBatch, compress,
+    Put, RecordTimes, Result, TagsUpdate, WriteBatch, compress,
 };
 
 use crate::call::Call;
@@ -40,13 +40,6 @@ pub(crate) struct Known {
     pub(crate) value: Vec<u8>,
 }
 
-/// When a record came into being, and when it was written, in Unix milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    pub(crate) created_ms: u64,
-    pub(crate) updated_ms: u64,
-}
-
 /// A batch whose namespaces and buckets are known.
 pub(crate) struct Draft<'b> {
     pub(crate) batch: &'b WriteBatch<'b>,
@@ -54,8 +47,6 @@ pub(crate) struct Draft<'b> {
     pub(crate) spaces: Vec<Option<Arc<Space>>>,
     /// Values that were read for merges, by operation.
     pub(crate) known: HashMap<usize, Known>,
-    /// When the records came into being and were written elsewhere, where they are brought along: one pair for each operation.
-    pub(crate) times: &'b [Times],
 }
 
 /// Keys and arguments of a call; a server drops the connection at a few more.
@@ -142,7 +133,9 @@ impl Draft<'_> {
             if let (Some(space), None) = (space, absent) {
                 let (bucket, record) = places.of(at, space, &operation.key)?;
                 let mut words = operation_of(operation, bucket, record, self.known.get(&at), compression);
-                if let (Some(times), [head, ..]) = (self.times.get(at), &mut words) {
+                if let (Action::Put(Put { times: Some(times), .. }), [head, ..]) =
+                    (&operation.action, &mut words)
+                {
                     add_times(head.to_mut(), *times);
                 }
                 arguments.extend(words);
@@ -275,7 +268,7 @@ fn operation_of<'b>(
 }
 
 /// Adds the times that a put brings along to its numbers.
-fn add_times(head: &mut Vec<u8>, times: Times) {
+fn add_times(head: &mut Vec<u8>, times: RecordTimes) {
     if let Some(flags) = head.get_mut(1) {
         *flags |= HAS_TIMES;
     }

@@ -2,13 +2,13 @@
 //!
 //! What can be refused without the server is refused before anything is sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use nadb_core::limits::check_value_len_max;
 use nadb_core::{
-    Action, Condition, Entry, Error, ErrorKind, ExpiryUpdate, Operation, Outcome, Put, Result, TagsUpdate,
-    WriteBatch, WriteOptions,
+    Action, Condition, Entry, Error, ErrorKind, Operation, Outcome, Result, TagsUpdate, WriteBatch,
+    WriteOptions,
 };
 
 use crate::call::{Answer, Call};
@@ -17,7 +17,7 @@ use crate::counters::add;
 use crate::failure::unexpected;
 use crate::layout::{Space, bucket_number};
 use crate::reply::{Reply, reply};
-use crate::request::{Draft, Known, Packed, Packing, Times, expiry_code, merge_code};
+use crate::request::{Draft, Known, Packed, Packing, expiry_code, merge_code};
 use crate::session::Session;
 
 /// Tries without a wait between them.
@@ -26,11 +26,6 @@ const AT_ONCE_MAX: u32 = 3;
 impl Core {
     /// Does a batch that [`Capabilities::check_write`](nadb_core::Capabilities::check_write) has not refused.
     pub(crate) fn write(&self, batch: &WriteBatch<'_>) -> Result<Vec<Outcome>> {
-        self.write_with(batch, &[])
-    }
-
-    /// The same, with times that puts bring along.
-    fn write_with(&self, batch: &WriteBatch<'_>, times: &[Times]) -> Result<Vec<Outcome>> {
         self.link.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -38,7 +33,7 @@ impl Core {
         self.check_known(batch)?;
         self.check_bucket(batch)?;
         let mut session = self.sessions.take()?;
-        let outcomes = self.write_in(batch, times, &mut session);
+        let outcomes = self.write_in(batch, &mut session);
         self.sessions.give_back(session);
         if outcomes.is_ok() {
             add(&self.counters.batches, 1);
@@ -47,13 +42,8 @@ impl Core {
         outcomes
     }
 
-    fn write_in(
-        &self,
-        batch: &WriteBatch<'_>,
-        times: &[Times],
-        session: &mut Session,
-    ) -> Result<Vec<Outcome>> {
-        let mut draft = Draft { batch, spaces: Vec::new(), known: HashMap::new(), times };
+    fn write_in(&self, batch: &WriteBatch<'_>, session: &mut Session) -> Result<Vec<Outcome>> {
+        let mut draft = Draft { batch, spaces: Vec::new(), known: HashMap::new() };
         let mut budget = self.link.budget();
         let mut is_fenced = false;
         for tries in 1.. {
@@ -114,29 +104,17 @@ impl Core {
 
     /// Writes records as they were elsewhere, in one batch per bucket of a cluster, else in one.
     pub(crate) fn import(&self, name: &str, entries: &[Entry]) -> Result<()> {
-        let operations: Vec<Operation<'_>> = entries.iter().map(|entry| imported(name, entry)).collect();
-        let times = entries.iter().map(|entry| Times {
-            created_ms: entry.metadata.created_ms,
-            updated_ms: entry.metadata.updated_ms,
-        });
-        let all: Vec<(Operation<'_>, Times)> = operations.into_iter().zip(times).collect();
-        let batches = match self.link.is_cluster() && !all.is_empty() {
-            true => {
-                let space = self.reserve(name)?;
-                let mut by_bucket: HashMap<usize, Vec<_>> = HashMap::new();
-                for part in all {
-                    by_bucket.entry(space.bucket_number(&part.0.key)).or_default().push(part);
-                }
-                by_bucket.into_values().collect()
-            }
-            false => vec![all],
-        };
-        for batch in batches {
-            let (operations, times): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            self.capabilities.check_write(&operations, &WriteOptions::default())?;
-            self.write_with(&operations, &times)?;
+        let batch: Vec<Operation<'_>> = entries.iter().map(|entry| Operation::import(name, entry)).collect();
+        self.capabilities.check_write(&batch, &WriteOptions::default())?;
+        if !self.link.is_cluster() || batch.is_empty() {
+            return self.write(&batch).map(drop);
         }
-        Ok(())
+        let space = self.reserve(name)?;
+        let mut by_bucket: BTreeMap<usize, Vec<Operation<'_>>> = BTreeMap::new();
+        for operation in batch {
+            by_bucket.entry(space.bucket_number(&operation.key)).or_default().push(operation);
+        }
+        by_bucket.values().try_for_each(|batch| self.write(batch).map(drop))
     }
 
     /// Whether as many replicas have the write as was asked for.
@@ -237,14 +215,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// The put of a record as it is elsewhere.
-fn imported<'e>(name: &'e str, entry: &'e Entry) -> Operation<'e> {
-    let mut put = Put::new(&*entry.value);
-    put.tags = TagsUpdate::Replace(entry.metadata.tags.clone());
-    put.expiry = entry.metadata.expires_ms.map_or(ExpiryUpdate::Never, ExpiryUpdate::AtMs);
-    put.content_type = entry.metadata.content_type.as_deref().map(Into::into);
-    put.attrs = entry.metadata.attrs.clone();
-    Operation::new(name, &*entry.key, Action::Put(put))
 }
