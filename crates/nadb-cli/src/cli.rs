@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, compact, delete, drop_namespace, expire, extract, get, import, incr, inspect, list, namespaces,
-    persist, purge, query, repair, set, stats, tags, ttl, verify,
+    batch, compact, copy, delete, drop_namespace, expire, extract, get, import, incr, inspect, list,
+    namespaces, persist, purge, query, repair, set, stats, tags, ttl, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -87,6 +87,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Purge(purge::Purge),
     Compact(compact::Compact),
+    Copy(copy::Copy),
     Verify(verify::Verify),
     Repair(repair::Repair),
 }
@@ -126,6 +127,7 @@ impl Cli {
             Command::Inspect(command) => command.run(&context),
             Command::Purge(command) => command.run(&context),
             Command::Compact(command) => command.run(&context),
+            Command::Copy(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
             Command::Repair(command) => command.run(&context),
         }

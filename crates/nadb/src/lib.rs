@@ -30,6 +30,7 @@
 pub mod backend;
 mod batch;
 mod builder;
+mod copy;
 mod iter;
 #[cfg(feature = "json")]
 mod json;
@@ -68,6 +69,7 @@ pub use nadb_redis::RedisOptions;
 
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;
+pub use copy::{CopyDifference, CopyPhase, CopyPosition, CopyProgress, CopyReport, CopyRequest, CopySum};
 pub use iter::{Iter, Keys};
 pub use lifetime::Ttl;
 pub use namespace::Namespace;

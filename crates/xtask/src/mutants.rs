@@ -515,4 +515,10 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "versions_go_on_behind_those_of_a_dropped_namespace_though_the_clock_was_set_back",
         without: "A namespace that is made again gives versions that the dropped one had given.",
     },
+    Mutant {
+        guard: "copy.position_is_durable",
+        package: "nadb",
+        test: "a_position_is_told_when_what_is_before_it_is_durable",
+        without: "A copy that goes on after a power cut leaves out what the target had acknowledged and lost.",
+    },
 ];

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod batches;
+mod copies;
 mod killed;
 mod large;
 mod lifetimes;

@@ -1,23 +1,36 @@
 //! The same commands on a store behind a URL.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::sandbox::Sandbox;
 
 /// A redis-server on a socket in the sandbox; the command waits until it answers.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    socket: PathBuf,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(sandbox: &Sandbox) -> Server {
+    pub(crate) fn start(sandbox: &Sandbox) -> Server {
         let socket = sandbox.path("redis.sock");
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(&socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("redis-server is missing: apt-get install redis-server");
-        Server { child, url: format!("redis+unix://{}", socket.display()) }
+        Server { child, url: format!("redis+unix://{}", socket.display()), socket }
+    }
+
+    /// Sends a command of plain words, and waits for the server to say that it is done.
+    pub(crate) fn command(&self, line: &str) {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 3];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+OK", "{line}");
     }
 }
 
