@@ -91,3 +91,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "metrics"))]
 #[doc = include_str!("../../../docs/metrics.md")]
 struct MetricsDocument;
+
+/// The example of docs/moving.md, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/moving.md")]
+struct MovingDocument;
