@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nadb::{Durability, limits};
 
 use crate::commands::{
-    batch, compact, delete, drop_namespace, expire, extract, get, import, incr, inspect, list, namespaces,
-    persist, purge, query, repair, set, stats, tags, ttl, verify,
+    batch, compact, copy, delete, drop_namespace, expire, extract, get, import, incr, inspect, list,
+    namespaces, persist, purge, query, repair, set, stats, tags, ttl, verify,
 };
 use crate::context::Context;
 use crate::failure::Result;
@@ -39,15 +39,20 @@ struct Global {
     /// The store's directory
     #[arg(long, global = true, value_name = "DIR", default_value = "./nadb-data")]
     path: PathBuf,
+    /// A store on Redis in place of a directory: redis://[user:password@]host[:port][/database], redis+unix://,
+    /// redis+sentinel://, redis+cluster://
+    #[cfg(feature = "redis")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "path")]
+    url: Option<String>,
     /// The namespace
     #[arg(short, long, global = true, value_name = "NAMESPACE", default_value = "default")]
     namespace: String,
     /// Print one JSON value, or one per line
     #[arg(long, global = true)]
     json: bool,
-    /// When a write counts as done: in memory, handed to the operating system, or on stable storage
-    #[arg(long, global = true, value_enum, value_name = "CLASS", default_value = "flushed")]
-    durability: Class,
+    /// When a write counts as done: in memory, handed to the operating system (where it is not set), or on stable storage
+    #[arg(long, global = true, value_enum, value_name = "CLASS")]
+    durability: Option<Class>,
     /// Read KEY, --prefix and --after as `list` writes keys: \xHH, \n, \r, \t and \\ stand for bytes
     #[arg(long, global = true)]
     escaped: bool,
@@ -82,6 +87,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Purge(purge::Purge),
     Compact(compact::Compact),
+    Copy(copy::Copy),
     Verify(verify::Verify),
     Repair(repair::Repair),
 }
@@ -89,14 +95,18 @@ enum Command {
 impl Cli {
     /// Runs the sub-command.
     pub(crate) fn run(self) -> Result<()> {
-        let Global { path, namespace, json, durability, escaped } = self.global;
+        let Global { path, namespace, json, durability, escaped, .. } = self.global;
+        #[cfg(feature = "redis")]
+        let url = self.global.url;
+        #[cfg(not(feature = "redis"))]
+        let url = None;
         limits::check_namespace(&namespace)?;
-        let durability = match durability {
+        let durability = durability.map(|class| match class {
             Class::Buffered => Durability::Buffered,
             Class::Flushed => Durability::Flushed,
             Class::Synced => Durability::Synced,
-        };
-        let context = Context { path, namespace, json, durability, escaped };
+        });
+        let context = Context { path, url, namespace, json, durability, escaped };
         match self.command {
             Command::Set(command) => command.run(&context),
             Command::Incr(command) => command.run(&context),
@@ -117,6 +127,7 @@ impl Cli {
             Command::Inspect(command) => command.run(&context),
             Command::Purge(command) => command.run(&context),
             Command::Compact(command) => command.run(&context),
+            Command::Copy(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
             Command::Repair(command) => command.run(&context),
         }

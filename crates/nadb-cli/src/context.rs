@@ -15,12 +15,14 @@ use crate::progress::Opening;
 pub(crate) struct Context {
     /// The store's directory.
     pub(crate) path: PathBuf,
+    /// The store's URL, where it is not in a directory.
+    pub(crate) url: Option<String>,
     /// The namespace, checked.
     pub(crate) namespace: String,
     /// Whether JSON is printed.
     pub(crate) json: bool,
-    /// The class of all writes.
-    pub(crate) durability: Durability,
+    /// The class of all writes, where one was asked for.
+    pub(crate) durability: Option<Durability>,
     /// Whether keys on the command line are escaped.
     pub(crate) escaped: bool,
 }
@@ -42,12 +44,10 @@ impl Context {
     }
 
     fn open<T>(&self, create: bool, track_access: bool, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        let builder = Store::builder().path(&self.path).durability(self.durability).create(create);
-        let builder = builder.track_access(track_access);
-        let opening = Opening::begin();
-        let store = builder.on_open_progress(opening.observer()).open();
-        opening.end();
-        let store = store?;
+        let store = match &self.url {
+            Some(url) => self.connect(url)?,
+            None => self.open_directory(create, track_access)?,
+        };
         let cut = store.recovery().cut_bytes;
         if cut > 0 {
             output::complain(&format!(
@@ -73,6 +73,48 @@ impl Context {
             }
             (Err(failure), Ok(())) => Err(failure),
         }
+    }
+
+    fn open_directory(&self, create: bool, track_access: bool) -> Result<Store> {
+        let builder = Store::builder().path(&self.path).create(create).track_access(track_access);
+        let builder = builder.durability(self.durability.unwrap_or_default());
+        let opening = Opening::begin();
+        let store = builder.on_open_progress(opening.observer()).open();
+        opening.end();
+        Ok(store?)
+    }
+
+    #[cfg(feature = "redis")]
+    fn connect(&self, url: &str) -> Result<Store> {
+        if self.durability.is_some() {
+            return Err(Failure::Input(
+                "--durability: on Redis the servers decide what is durable".to_owned(),
+            ));
+        }
+        Ok(Store::redis(url)?)
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn connect(&self, _url: &str) -> Result<Store> {
+        Err(Failure::Input("--url: this build knows no stores but those in directories".to_owned()))
+    }
+
+    /// Refuses a command that is about the files of a store.
+    pub(crate) fn directory_only(&self, command: &str) -> Result<()> {
+        match self.url {
+            Some(_) => Err(Failure::Input(format!(
+                "{command} is for stores in directories; there is none behind --url"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The store as users name it, without user, password and options.
+    pub(crate) fn shown(&self) -> String {
+        let Some(url) = &self.url else { return self.path.display().to_string() };
+        let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        format!("{scheme}://{}", rest.split('?').next().unwrap_or_default())
     }
 
     /// The namespace of the command line.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nadb::{CompactionProgress, OpenPhase, OpenProgress};
+use nadb::{CompactionProgress, CopyPhase, CopyProgress, OpenPhase, OpenProgress};
 
 use crate::output;
 use crate::present;
@@ -130,6 +130,43 @@ impl Compacting {
         self.bar.set_length(progress.total_bytes);
         self.bar.set_position(progress.done_bytes);
         self.bar.set_message(present::size(progress.total_bytes));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How far a copy has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Copying {
+    bar: ProgressBar,
+}
+
+impl Copying {
+    pub(crate) fn begin() -> Copying {
+        if !Progress::is_visible() {
+            return Copying { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} records {msg}");
+        let bar = style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Copying { bar }
+    }
+
+    pub(crate) fn show(&self, progress: &CopyProgress) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let doing = match progress.phase {
+            CopyPhase::Comparing => "compared",
+            _ => "copied",
+        };
+        self.bar.set_length(progress.total.max(progress.records));
+        self.bar.set_position(progress.records);
+        self.bar.set_message(format!("{doing}, {}", present::size(progress.bytes)));
     }
 
     /// Takes the bar away.

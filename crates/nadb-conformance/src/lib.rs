@@ -55,6 +55,7 @@ mod batches;
 mod conditions;
 mod excluded;
 mod expiry;
+mod imports;
 mod life;
 mod lifetimes;
 mod limits;
@@ -238,6 +239,13 @@ macro_rules! __checks {
                 reads_of_a_key_are_known_and_looks_are_not
                 a_last_access_outlives_overwrites_and_ends_with_its_key
                 queries_find_by_last_access
+            }
+            imports {
+                a_record_keeps_its_times_from_elsewhere
+                what_is_there_is_replaced_by_what_is_imported
+                an_import_is_of_any_keys_and_can_be_repeated
+                what_has_expired_elsewhere_is_not_imported
+                imports_beyond_a_limit_are_refused
             }
             namespaces {
                 a_namespace_comes_with_its_first_record

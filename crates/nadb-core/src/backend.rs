@@ -7,10 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    BackendSnapshot, Capabilities, Clock, CompactionReport, CompactionRequest, Durability, Entry, Feature,
-    Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome, PurgeReport, QueryRequest,
-    RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, SystemClock, Value, ValueReader, ValueWriter,
-    VerifyReport, WriteBatch, query,
+    BackendSnapshot, BatchAtomicity, Capabilities, Clock, CompactionReport, CompactionRequest, Durability,
+    Entry, ErrorKind, Feature, Filter, Listing, Matches, Metadata, NamespaceInfo, Operation, Outcome,
+    PurgeReport, QueryRequest, RecoveryReport, Result, ScanRequest, SegmentInfo, Stats, SystemClock, Value,
+    ValueReader, ValueWriter, VerifyReport, WriteBatch, query,
 };
 
 /// How a batch is written, beside what it says.
@@ -197,6 +197,31 @@ pub trait Backend: Send + Sync + 'static {
         self.contains(namespace, key)
     }
 
+    /// Writes records as they are in another store: key, value, tags, attributes, media type, expiry, and when they came into being
+    /// and were written. Versions are new, and when they were last read is not known. What is there under their keys is replaced; a
+    /// record whose expiry is past is deleted. Doing it again does the same again.
+    ///
+    /// It is one atomic batch where the backend's batches span all keys, else as few as there can be, one after another. Optional:
+    /// [`Feature::Import`].
+    ///
+    /// # Errors
+    /// As [`write`](Backend::write). Where it is several batches, those before the one that failed are written.
+    fn import(&self, namespace: &str, entries: &[Entry]) -> Result<()> {
+        let batch: Vec<Operation<'_>> =
+            entries.iter().map(|entry| Operation::import(namespace, entry)).collect();
+        let options = WriteOptions::default();
+        match self.write(&batch, &options) {
+            Err(error)
+                if error.kind() == ErrorKind::Unsupported
+                    && self.capabilities().batches == BatchAtomicity::PerBucket
+                    && self.capabilities().has(Feature::Import) =>
+            {
+                batch.iter().try_for_each(|one| self.write(std::slice::from_ref(one), &options).map(drop))
+            }
+            written => written.map(drop),
+        }
+    }
+
     /// The time by which it decides what has expired, in Unix milliseconds. The default is this process's clock.
     ///
     /// # Errors
@@ -326,7 +351,7 @@ impl fmt::Debug for dyn Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, ErrorKind};
+    use crate::Error;
 
     /// As little as a backend can be.
     struct Least(Capabilities);

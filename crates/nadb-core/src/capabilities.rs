@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::limits::{
     BATCH_BYTES_MAX, VALUE_BYTES_MAX, check_content_type, check_expiry, check_key, check_namespace,
-    check_ttl, check_value_len_max,
+    check_times, check_ttl, check_value_len_max,
 };
 use crate::{
     Action, Durability, Error, ExpiryUpdate, Filter, MergeKind, Operation, Put, Result, WriteBatch,
@@ -46,6 +46,8 @@ pub enum Feature {
     /// [`Metadata::accessed_ms`](crate::Metadata::accessed_ms), and queries by it. A backend may have it or not by how it was
     /// opened.
     LastAccess,
+    /// [`Put::times`](crate::Put::times), and with that [`Backend::import`](crate::Backend::import).
+    Import,
 }
 
 impl Feature {
@@ -63,6 +65,7 @@ impl Feature {
         Feature::Purge,
         Feature::Compact,
         Feature::LastAccess,
+        Feature::Import,
     ];
 
     /// Its name, as it stands in errors and in lists.
@@ -81,6 +84,7 @@ impl Feature {
             Feature::Purge => "purge",
             Feature::Compact => "compact",
             Feature::LastAccess => "last access",
+            Feature::Import => "import",
         }
     }
 }
@@ -248,6 +252,9 @@ impl Capabilities {
         let value_len = match &operation.action {
             Action::Put(put) => {
                 check_settings(put)?;
+                if put.times.is_some() && !self.has(Feature::Import) {
+                    return Err(self.unsupported(Feature::Import.name()));
+                }
                 put.value.len() as u64
             }
             Action::Merge(merge) => {
@@ -273,6 +280,7 @@ impl Capabilities {
 
 fn check_settings(put: &Put<'_>) -> Result<()> {
     put.content_type.as_deref().map_or(Ok(()), check_content_type)?;
+    put.times.map_or(Ok(()), check_times)?;
     check_expiry_update(put.expiry)
 }
 

@@ -51,6 +51,6 @@ pub use spent::{Phase, ReadTime, Stopwatch, TimeSpent, WriteTime};
 pub use stream::{ValueReader, ValueWriter};
 pub use value::Value;
 pub use write::{
-    Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, TagsUpdate, WriteBatch,
-    Written,
+    Action, Condition, Durability, ExpiryUpdate, Merge, Operation, Outcome, Put, RecordTimes, TagsUpdate,
+    WriteBatch, Written,
 };

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::{Error, RecordTimes, Result};
 
 /// Bytes of a key, at most. A key has at least one byte.
 pub const KEY_BYTES_MAX: usize = 65_535;
@@ -131,6 +131,21 @@ pub fn check_expiry(at_ms: u64) -> Result<()> {
         return Err(Error::limit(format!(
             "expiry is {at_ms} ms after 1970, the limit is {EXPIRY_MS_MAX} ms (the end of year 9999)"
         )));
+    }
+    Ok(())
+}
+
+/// Refuses times of a record, brought along from elsewhere, that no record can have.
+///
+/// # Errors
+/// `Limit` for one after the year 9999.
+pub fn check_times(times: RecordTimes) -> Result<()> {
+    for (field, at_ms) in [("created", times.created_ms), ("updated", times.updated_ms)] {
+        if at_ms > EXPIRY_MS_MAX {
+            return Err(Error::limit(format!(
+                "{field} is {at_ms} ms after 1970, the limit is {EXPIRY_MS_MAX} ms (the end of year 9999)"
+            )));
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Attrs, MergeOperator, Tags};
+use crate::{Attrs, Entry, MergeOperator, Tags};
 
 /// When a write is acknowledged, and with that what can be lost. What survives is always a prefix of the order of writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,6 +67,25 @@ pub enum ExpiryUpdate {
     AtMs(u64),
 }
 
+/// When a record came into being and when it was written, in the store that it comes from: Unix milliseconds, at most the end of year
+/// 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordTimes {
+    /// As [`Metadata::created_ms`](crate::Metadata::created_ms).
+    pub created_ms: u64,
+    /// As [`Metadata::updated_ms`](crate::Metadata::updated_ms).
+    pub updated_ms: u64,
+}
+
+impl RecordTimes {
+    /// These two.
+    #[must_use]
+    pub fn new(created_ms: u64, updated_ms: u64) -> RecordTimes {
+        RecordTimes { created_ms, updated_ms }
+    }
+}
+
 /// A write of a value with everything that belongs to it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -81,6 +100,9 @@ pub struct Put<'a> {
     pub content_type: Option<Cow<'a, str>>,
     /// Its attributes.
     pub attrs: Attrs,
+    /// The times that it had elsewhere, for a record that is moved. `None`, which is what writes are but for that: it is written now,
+    /// and came into being when the key did. Optional: [`Feature::Import`](crate::Feature::Import).
+    pub times: Option<RecordTimes>,
 }
 
 impl<'a> Put<'a> {
@@ -147,6 +169,19 @@ impl<'a> Operation<'a> {
         action: Action<'a>,
     ) -> Operation<'a> {
         Operation { namespace: namespace.into(), key: key.into(), action, condition: Condition::Always }
+    }
+
+    /// The put that makes `entry` again as it is, with its times, but for the version and the last access.
+    #[must_use]
+    pub fn import(namespace: impl Into<Cow<'a, str>>, entry: &'a Entry) -> Operation<'a> {
+        let metadata = &entry.metadata;
+        let mut put = Put::new(&*entry.value);
+        put.tags = TagsUpdate::Replace(metadata.tags.clone());
+        put.expiry = metadata.expires_ms.map_or(ExpiryUpdate::Never, ExpiryUpdate::AtMs);
+        put.content_type = metadata.content_type.as_deref().map(Into::into);
+        put.attrs = metadata.attrs.clone();
+        put.times = Some(RecordTimes::new(metadata.created_ms, metadata.updated_ms));
+        Operation::new(namespace, &*entry.key, Action::Put(put))
     }
 
     /// The same under a condition.

@@ -402,6 +402,8 @@ impl<'a> Plan<'a> {
             TagsUpdate::Keep => current.map(|current| &current.tags),
             other => return Err(unsupported(other)),
         };
+        let created_ms = current.map_or(self.now_ms, |current| current.created_ms);
+        let updated_ms = put.times.map_or(self.now_ms, |times| times.updated_ms);
         let reference = blob.map(|blob| reference(&blob));
         let (kind, value) = match &reference {
             Some(reference) => (RecordKind::BlobReference, &reference[..]),
@@ -412,8 +414,8 @@ impl<'a> Plan<'a> {
             tags,
             content_type: put.content_type.as_deref(),
             attrs: Some(&put.attrs),
-            created_ms: current.map_or(self.now_ms, |current| current.created_ms),
-            ..RecordFields::new(kind, namespace, key, value, self.now_ms)
+            created_ms: put.times.map_or(created_ms, |times| times.created_ms),
+            ..RecordFields::new(kind, namespace, key, value, updated_ms)
         };
         let version = self.push_value(fields, change);
         let is_live = self.new_record(change).is_some_and(|new| new.is_live);

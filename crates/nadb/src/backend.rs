@@ -17,6 +17,6 @@
 
 pub use nadb_core::{
     Action, Backend, BackendSnapshot, BatchAtomicity, Capabilities, ClockSource, Condition, ExpiryUpdate,
-    Feature, Listing, Matches, Merge, MergeKind, Operation, Order, Position, Put, QueryRequest,
+    Feature, Listing, Matches, Merge, MergeKind, Operation, Order, Position, Put, QueryRequest, RecordTimes,
     ScanConsistency, ScanRequest, TagsUpdate, ValueReader, ValueWriter, WriteBatch, WriteOptions,
 };

@@ -30,6 +30,7 @@
 pub mod backend;
 mod batch;
 mod builder;
+mod copy;
 mod iter;
 #[cfg(feature = "json")]
 mod json;
@@ -63,8 +64,12 @@ pub use nadb_engine::{
 };
 pub use nadb_engine::{Strip, StripSegment, StripStyle};
 
+#[cfg(feature = "redis")]
+pub use nadb_redis::RedisOptions;
+
 pub use batch::{Batch, BatchPut, BatchRemove};
 pub use builder::StoreBuilder;
+pub use copy::{CopyDifference, CopyPhase, CopyPosition, CopyProgress, CopyReport, CopyRequest, CopySum};
 pub use iter::{Iter, Keys};
 pub use lifetime::Ttl;
 pub use namespace::Namespace;
@@ -86,3 +91,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "metrics"))]
 #[doc = include_str!("../../../docs/metrics.md")]
 struct MetricsDocument;
+
+/// The example of docs/moving.md, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/moving.md")]
+struct MovingDocument;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use nadb_core::{
-    Action, Add, Backend, Durability, Entry, Error, ErrorKind, Merge, MergeOperator, Metadata, Operation,
-    Outcome, Put, Result, ScanRequest, Value, WriteOptions, Written, parse_counter,
+    Action, Add, Backend, BatchAtomicity, Durability, Entry, Error, ErrorKind, Merge, MergeOperator,
+    Metadata, Operation, Outcome, Put, Result, ScanRequest, Value, WriteOptions, Written, parse_counter,
 };
 
 use crate::settings::written;
@@ -289,8 +289,11 @@ impl Namespace {
 
     /// Writes several values in one atomic step; of equal keys the last counts. One [`Written`] for each pair, in order.
     ///
+    /// Where a backend's batches are of one bucket ([`BatchAtomicity::PerBucket`](crate::backend::BatchAtomicity::PerBucket), a cluster of
+    /// servers), keys of several buckets are written one after another.
+    ///
     /// # Errors
-    /// As [`set`](Namespace::set); nothing at all was written then. `Limit` also when all together exceed 256 MiB.
+    /// As [`set`](Namespace::set); nothing at all was written then, or, one after another, as many as the error says. `Limit` also when all together exceed 256 MiB.
     ///
     /// ```
     /// let users = nadb::Store::memory()?.namespace("users")?;
@@ -332,10 +335,11 @@ impl Namespace {
         self.backend.get_many(&self.name, &keys)
     }
 
-    /// Deletes several keys in one atomic step, and says for each whether it was there.
+    /// Deletes several keys in one atomic step, and says for each whether it was there. On backends with buckets as
+    /// [`set_many`](Namespace::set_many) does it.
     ///
     /// # Errors
-    /// As [`delete`](Namespace::delete); nothing at all was deleted then.
+    /// As [`delete`](Namespace::delete); nothing at all was deleted then, or, one after another, as many as the error says.
     ///
     /// ```
     /// let users = nadb::Store::memory()?.namespace("users")?;
@@ -447,7 +451,27 @@ impl Namespace {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        self.backend.write(&operations, &WriteOptions::default())
+        let options = WriteOptions::default();
+        match self.backend.write(&operations, &options) {
+            Err(error) if error.kind() == ErrorKind::Unsupported && self.has_buckets() => {}
+            all => return all,
+        }
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in &operations {
+            match self.backend.write(std::slice::from_ref(operation), &options) {
+                Ok(mut outcome) => outcomes.append(&mut outcome),
+                Err(error) => {
+                    let done = format!("{} of {} keys were done before", outcomes.len(), operations.len());
+                    return Err(error.with_context(&done));
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether the backend takes a batch only if all of its keys are in one bucket.
+    fn has_buckets(&self) -> bool {
+        self.backend.capabilities().batches == BatchAtomicity::PerBucket
     }
 }
 

@@ -79,6 +79,40 @@ impl Store {
         Ok(Store::with_backend(Arc::new(engine)))
     }
 
+    /// A store on Redis: one server, a group that sentinels watch, or a cluster. With the feature `redis`; the repository's
+    /// docs/redis.md has the URLs, what the servers must be set to, and what is guaranteed.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a URL that cannot be used, `Unavailable` where nobody answers, `Version` and `Unsupported` for servers that
+    /// will not do, `Backend` for a wrong password.
+    ///
+    /// ```no_run
+    /// let store = nadb::Store::redis("redis://:secret@localhost:6380/5")?;
+    /// store.namespace("cache")?.set("k", "v")?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis(url: impl AsRef<str>) -> Result<Store> {
+        Store::redis_with(crate::RedisOptions::from_url(url.as_ref())?)
+    }
+
+    /// The same with all options.
+    ///
+    /// # Errors
+    /// As [`redis`](Store::redis).
+    ///
+    /// ```no_run
+    /// use nadb::{RedisOptions, Store};
+    /// use std::time::Duration;
+    /// let options = RedisOptions::from_url("redis://localhost")?.prefix("shop").retry_for(Duration::from_secs(5));
+    /// let store = Store::redis_with(options)?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis_with(options: crate::RedisOptions) -> Result<Store> {
+        Ok(Store::with_backend(Arc::new(nadb_redis::RedisBackend::open(options)?)))
+    }
+
     /// A store on anyone's backend: what [`open`](Store::open) and [`memory`](Store::memory) do with NADB's own engine.
     /// How to write one is in [`backend`](crate::backend).
     ///

@@ -509,4 +509,28 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "what_expires_while_keys_move_is_let_go_of_in_the_end",
         without: "What expires while its key is moved is never let go of until the next opening.",
     },
+    Mutant {
+        guard: "redis.refusals_are_kept",
+        package: "nadb-redis",
+        test: "a_write_that_was_refused_does_not_happen_later",
+        without: "A write that was sent twice and refused once happens when the first one arrives late.",
+    },
+    Mutant {
+        guard: "redis.reads_see_drops",
+        package: "nadb-redis",
+        test: "a_namespace_dropped_by_another_client_is_gone_for_this_one",
+        without: "A namespace that another client dropped and made again is never found again.",
+    },
+    Mutant {
+        guard: "redis.dropped_versions_are_kept",
+        package: "nadb-redis",
+        test: "versions_go_on_behind_those_of_a_dropped_namespace_though_the_clock_was_set_back",
+        without: "A namespace that is made again gives versions that the dropped one had given.",
+    },
+    Mutant {
+        guard: "copy.position_is_durable",
+        package: "nadb",
+        test: "a_position_is_told_when_what_is_before_it_is_durable",
+        without: "A copy that goes on after a power cut leaves out what the target had acknowledged and lost.",
+    },
 ];

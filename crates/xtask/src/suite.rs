@@ -11,6 +11,7 @@ pub(crate) const NOT_ENGINE: [&str; 4] = ["--exclude", "xtask", "--exclude", "na
 /// All tests, then all doc tests.
 pub(crate) fn test() -> Outcome {
     tools::nextest()?;
+    tools::redis()?;
     process::run(&mut cargo(&["nextest", "run", "--workspace", "--all-features"]))?;
     process::run(&mut cargo(&["test", "--doc", "--workspace", "--all-features"]))
 }

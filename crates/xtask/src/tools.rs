@@ -20,17 +20,27 @@ pub(crate) fn nightly() -> bool {
     process::succeeds(probe.args(["+nightly", "--version"]).env("RUSTUP_AUTO_INSTALL", "0"))
 }
 
-/// Makes sure that `valgrind` runs. It is no Rust program: it comes from the system's packages, and only root may install those.
+/// Makes sure that `valgrind` runs.
 pub(crate) fn valgrind() -> Outcome {
-    let runs = || process::succeeds(Command::new("valgrind").arg("--version"));
+    from_the_system("valgrind", "valgrind")
+}
+
+/// Makes sure that `redis-server` runs: the tests of the Redis backend start it.
+pub(crate) fn redis() -> Outcome {
+    from_the_system("redis-server", "redis-server")
+}
+
+/// Makes sure that a program runs which is no Rust program: it comes from the system's packages, and only root may install those.
+fn from_the_system(program: &str, package: &str) -> Outcome {
+    let runs = || process::succeeds(Command::new(program).arg("--version"));
     if runs() {
         return Ok(());
     }
     if process::succeeds(Command::new("apt-get").arg("--version")) && is_root() {
-        println!("valgrind is missing: installing it once");
+        println!("{program} is missing: installing it once");
         let install = || {
             let mut command = Command::new("apt-get");
-            process::run(command.args(["install", "--yes", "--no-install-recommends", "valgrind"]))
+            process::run(command.args(["install", "--yes", "--no-install-recommends", package]))
         };
         // The lists of a fresh machine are empty.
         install()
@@ -39,9 +49,9 @@ pub(crate) fn valgrind() -> Outcome {
     if runs() {
         return Ok(());
     }
-    Err(Failure::new(
-        "valgrind is missing; install it: `apt-get install valgrind`, `dnf install valgrind` or `pacman -S valgrind`, as root",
-    ))
+    Err(Failure::new(format!(
+        "{program} is missing; install it as root: `apt-get install {package}`, or what your system has in its place"
+    )))
 }
 
 fn is_root() -> bool {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use nadb::backend::{BatchAtomicity, Feature};
 use nadb::{Batch, ErrorKind, Store, limits};
 use walkdir::{DirEntry, WalkDir};
 
@@ -61,7 +62,7 @@ impl Import {
         }
         let ack_log = self.ack_log.as_deref().map(open_ack_log).transpose()?;
         let report = context.with_store(|store| {
-            let own = fs::canonicalize(&context.path).ok();
+            let own = context.url.is_none().then(|| fs::canonicalize(&context.path).ok()).flatten();
             if own.as_ref().is_some_and(|own| root.starts_with(own)) {
                 return Err(Failure::Input(format!("{} is the store itself", self.dir.display())));
             }
@@ -162,7 +163,19 @@ impl Importer<'_> {
             }
         }
         self.commit()?;
-        Ok(self.store.flush()?)
+        // Elsewhere what was acknowledged is as durable as it gets.
+        if self.store.capabilities().has(Feature::Flush) {
+            self.store.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Files that are written together.
+    fn batch_files_max(&self) -> usize {
+        match self.store.capabilities().batches {
+            BatchAtomicity::All => BATCH_FILES_MAX,
+            _ => 1,
+        }
     }
 
     fn file(&mut self, entry: &DirEntry, root: &Path) -> Result<()> {
@@ -214,7 +227,7 @@ impl Importer<'_> {
         self.pending.bytes += value.len();
         self.pending.keys.push(key);
         self.progress.step(self.report.bytes + self.pending.bytes as u64);
-        if self.pending.keys.len() >= BATCH_FILES_MAX { self.commit() } else { Ok(()) }
+        if self.pending.keys.len() >= self.batch_files_max() { self.commit() } else { Ok(()) }
     }
 
     /// A file that is too long to be held in memory is a write of its own.

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod compact;
+pub(crate) mod copy;
 pub(crate) mod delete;
 pub(crate) mod drop_namespace;
 pub(crate) mod expire;

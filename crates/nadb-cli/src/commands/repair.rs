@@ -39,6 +39,7 @@ pub(crate) struct Repair {
 impl Repair {
     /// Repairs, and tells what was lost.
     pub(crate) fn run(self, context: &Context) -> Result<()> {
+        context.directory_only("repair")?;
         let report =
             if self.dry_run { nadb::plan_repair(&context.path) } else { nadb::repair(&context.path) }?;
         let mut out = context.output();

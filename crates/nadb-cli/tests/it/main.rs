@@ -3,12 +3,15 @@
 
 mod bad_input;
 mod batches;
+mod copies;
 mod killed;
 mod large;
 mod lifetimes;
 mod output;
 mod queries;
 mod records;
+#[cfg(feature = "redis")]
+mod redis;
 mod repair;
 mod reports;
 mod sandbox;

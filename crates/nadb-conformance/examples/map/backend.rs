@@ -43,13 +43,14 @@ struct Draft<'s, 'b> {
 impl MapBackend {
     /// An empty store that tells the time by `clock`.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> MapBackend {
-        // Stats, snapshots, streams, expire and merges by the user's operators, but no flush, no segments, no durability classes.
+        // Stats, snapshots, streams, expire, import and merges by the user's operators, but no flush, no segments, no durability classes.
         let mut capabilities = Capabilities::new("map")
             .with(Feature::Stats)
             .with(Feature::Snapshots)
             .with(Feature::Streams)
             .with(Feature::CustomMerges)
-            .with(Feature::Expire);
+            .with(Feature::Expire)
+            .with(Feature::Import);
         capabilities.scans = ScanConsistency::Settled;
         capabilities.value_bytes_max = 1 << 20;
         capabilities.batch_bytes_max = 8 << 20;
@@ -138,6 +139,9 @@ impl<'b> Draft<'_, 'b> {
         metadata.content_type = put.content_type.as_deref().map(str::to_owned);
         metadata.attrs = put.attrs.clone();
         metadata.created_ms = current.map_or(self.now_ms, |entry| entry.metadata.created_ms);
+        if let Some(times) = put.times {
+            (metadata.created_ms, metadata.updated_ms) = (times.created_ms, times.updated_ms);
+        }
         Ok(Entry::new(key.to_vec(), put.value.to_vec().into(), metadata))
     }
 

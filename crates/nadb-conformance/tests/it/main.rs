@@ -7,6 +7,7 @@ mod noticed;
 mod server_like;
 mod wrong;
 mod wrong_access;
+mod wrong_imports;
 mod wrong_queries;
 mod wrong_shown;
 mod wrong_snapshots;

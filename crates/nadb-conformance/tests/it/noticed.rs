@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{wrong, wrong_access, wrong_queries, wrong_shown, wrong_snapshots, wrong_streams};
+use crate::{wrong, wrong_access, wrong_imports, wrong_queries, wrong_shown, wrong_snapshots, wrong_streams};
 
 /// A `#[test]` for each line: the fault of the module named first, and the checks that must notice.
 macro_rules! faults {
@@ -322,6 +322,24 @@ faults! {
     scans_are_reads: ScansAreReads => reads_of_a_key_are_known_and_looks_are_not;
     touches_are_no_reads: TouchIsNoRead => reads_of_a_key_are_known_and_looks_are_not;
     touches_of_absent_keys_succeed: TouchOfAbsentKeysSucceeds => reads_of_a_key_are_known_and_looks_are_not;
+}
+
+faults! {
+    wrong_imports:
+    imports_are_claimed_only: ClaimedOnly =>
+        a_record_keeps_its_times_from_elsewhere,
+        what_is_there_is_replaced_by_what_is_imported,
+        an_import_is_of_any_keys_and_can_be_repeated;
+    imports_are_hidden: Hidden => a_record_keeps_its_times_from_elsewhere;
+    imports_are_hidden_and_their_puts_are_done: HiddenAndDone => a_record_keeps_its_times_from_elsewhere;
+    imports_are_of_the_first_record: OfTheFirst => an_import_is_of_any_keys_and_can_be_repeated;
+    imports_do_not_replace: DoNotReplace => what_is_there_is_replaced_by_what_is_imported;
+    imports_have_no_limits: NoLimits => imports_beyond_a_limit_are_refused;
+    imports_keep_created: KeepCreated => what_is_there_is_replaced_by_what_is_imported;
+    imports_lose_attributes: LoseAttributes => a_record_keeps_its_times_from_elsewhere;
+    imports_live_for_ever: LiveForEver =>
+        a_record_keeps_its_times_from_elsewhere,
+        what_has_expired_elsewhere_is_not_imported;
 }
 
 #[test]

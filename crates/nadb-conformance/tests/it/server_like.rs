@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use nadb_conformance::Subject;
 use nadb_core::{
-    Backend, BatchAtomicity, Capabilities, ClockSource, Entry, Listing, NamespaceInfo, Outcome, Result,
-    ScanConsistency, ScanRequest, SystemClock, Value, WriteBatch, WriteOptions,
+    Backend, BatchAtomicity, Capabilities, ClockSource, Entry, Feature, Listing, NamespaceInfo, Outcome,
+    Result, ScanConsistency, ScanRequest, SystemClock, Value, WriteBatch, WriteOptions,
 };
 
 use crate::map_backend::MapBackend;
@@ -21,7 +21,7 @@ struct ServerLike {
 
 impl ServerLike {
     fn new() -> ServerLike {
-        let mut capabilities = Capabilities::new("server");
+        let mut capabilities = Capabilities::new("server").with(Feature::Import);
         capabilities.batches = BatchAtomicity::PerBucket;
         capabilities.scans = ScanConsistency::Weak;
         capabilities.clock = ClockSource::Server;

@@ -5,6 +5,7 @@ mod backends;
 mod batches;
 mod bounds;
 mod conditions;
+mod copies;
 #[cfg(feature = "json")]
 mod json;
 mod limits;

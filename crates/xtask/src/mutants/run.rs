@@ -42,6 +42,7 @@ enum Fate {
 pub(crate) fn mutants(names: &[String]) -> Outcome {
     let rows = chosen(TABLE, names)?;
     tools::nextest()?;
+    tools::redis()?;
     let build = Build::new(&rows)?;
     println!("with every guard on, all of these tests must pass:");
     let filters: BTreeSet<String> = rows.iter().map(filter).collect();

@@ -34,7 +34,7 @@ impl Figures {
     }
 
     fn fields(&self, context: &Context) -> Fields {
-        let fields = Fields::default().with("path", context.path.display().to_string());
+        let fields = Fields::default().with("path", context.shown());
         let fields = self.with_times(self.with_work(self.with_memory(self.with_files(fields))));
         fields
             .with("clean_open", self.recovery.clean)
