@@ -23,8 +23,8 @@ pub(crate) fn models() -> Outcome {
     process::run(&mut command)
 }
 
-/// The suite (of `packages`, or whole) with key hashes cut to 4 bits.
-pub(crate) fn hash4(packages: &[String]) -> Outcome {
+/// The suite (of `packages`, or whole) with key hashes cut to 4 bits; of it what a filter of nextest says.
+pub(crate) fn hash4(packages: &[String], filter: Option<&str>) -> Outcome {
     tools::nextest()?;
     let mut command = cargo(&["nextest", "run"]);
     in_own_target(&mut command, "hash4", "--cfg nadb_hash_bits_4");
@@ -39,6 +39,9 @@ pub(crate) fn hash4(packages: &[String]) -> Outcome {
     }
     for package in packages {
         command.args(["--package", package]);
+    }
+    if let Some(filter) = filter {
+        command.args(["-E", filter]);
     }
     process::run(&mut command)
 }
