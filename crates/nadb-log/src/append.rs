@@ -206,6 +206,7 @@ impl<P: Send> Log<P> {
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
         self.counters.written_bytes.fetch_add(tail.pending.len() as u64, Ordering::Relaxed);
         tail.pending.clear();
+        tail.through_memory += tail.offset - tail.pending_at;
         tail.pending_at = tail.offset;
         tail.ticket_in_file = ticket;
         tail.seq_in_file = tail.last_seq;
@@ -505,6 +506,7 @@ impl<P> Tail<P> {
         put_opening(&mut self.pending, opening, self.last_seq);
         self.pending_at = SEGMENT_HEADER;
         self.offset = SEGMENT_HEADER;
+        self.through_memory = 0;
         self.grow(0);
         self.appender = self.spare_appender.take();
         let before = self.active.replace(spare);

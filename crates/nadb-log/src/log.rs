@@ -133,6 +133,8 @@ pub(crate) struct Tail<P> {
     pub(crate) dirty: bool,
     /// Where the next frame goes.
     pub(crate) offset: u32,
+    /// Bytes of the active segment that were appended through memory.
+    pub(crate) through_memory: u32,
     pub(crate) last_seq: Seq,
     pub(crate) next_seq: Seq,
     /// Frames that no one is writing yet, and where they begin.
@@ -171,6 +173,7 @@ impl<P> Tail<P> {
             rotating: false,
             dirty,
             offset,
+            through_memory: 0,
             last_seq,
             next_seq,
             pending: Vec::new(),

@@ -75,9 +75,14 @@ impl<P: Send> Log<P> {
     }
 
     /// Reserves all blocks of the spare while others write to the active segment, so that no writer waits for them later.
-    /// Where that fails, writers reserve as they go.
+    /// Where that fails, writers reserve as they go. Not where large frames come, which are written by calls: then the pages would be
+    /// zeroed for nothing.
     fn reserve_spare(&self) {
-        let room = self.lock_tail().spare_appender.as_ref().map(|appender| appender.room());
+        let room = {
+            let tail = self.lock_tail();
+            let is_used = tail.through_memory >= tail.offset / 2;
+            tail.spare_appender.as_ref().filter(|_| is_used).map(|appender| appender.room())
+        };
         if let Some(room) = room {
             let _ = room.reserve(self.options.segment_size.min(room.limit()));
         }

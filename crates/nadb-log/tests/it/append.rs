@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nadb_core::{Durability, ErrorKind, NamespaceId, Seq};
 use nadb_log::{RecordFields, RecordKind};
-use nadb_vfs::{CrashMode, MemFs, SimFs};
+use nadb_vfs::{CallKind, CrashMode, MemFs, SimFs};
 
 use crate::support::{Env, HookFs, SEGMENT_BYTES, len_of, names, segment, value_of};
 
@@ -39,6 +39,27 @@ fn appended_records_are_published_in_order_and_can_be_read() {
     store.log.close().unwrap();
     drop(store);
     assert_eq!(env.keys(), keys);
+}
+
+/// Frames above 4 KiB are written by calls: blocks that were reserved for them would be zeroed for nothing.
+#[test]
+fn the_spare_is_reserved_where_small_frames_come() {
+    for (value_bytes, is_reserved) in [(100, true), (8000, false)] {
+        let fs = SimFs::new(3);
+        fs.set_appenders(true);
+        let mut env = Env::new(&fs);
+        env.segment_size = 64 << 10;
+        let store = env.open().unwrap();
+        let mut count = 0;
+        while !store.log.is_spare_due() {
+            store.put_sized(&format!("k{count}"), value_bytes, Durability::Flushed).unwrap();
+            count += 1;
+        }
+        let before = fs.calls_of(CallKind::Allocate);
+        store.log.prepare_spare_if_due().unwrap();
+        let reserves = fs.calls_of(CallKind::Allocate) - before;
+        assert_eq!(reserves, u64::from(is_reserved), "values of {value_bytes} bytes");
+    }
 }
 
 #[test]
