@@ -10,12 +10,16 @@ use nadb_log::{Direction, FrameBody, Placed, Publish, RecordBuf, RecordRef, RowC
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use crate::halfway::Halfway;
 use crate::memory::{MEMORY_LIMIT, Memory};
 use crate::namespaces::{Namespace, Namespaces};
 use crate::pending::Pending;
 use crate::slot::{Slot, SlotTable};
 use crate::tag_counts::OldTags;
 use crate::view::{Views, ViewsState};
+
+#[cfg(test)]
+mod tests;
 
 /// Frames with at most this many keys are published under the lock under which views are taken, so that nothing need be
 /// remembered while no view is open. Taking a view waits at most that long.
@@ -31,6 +35,7 @@ pub(crate) struct Keyspace {
     pub(crate) versions: VersionTable<Arc<Slot>>,
     pub(crate) namespaces: Namespaces,
     pub(crate) views: Views,
+    pub(crate) halfway: Halfway,
     /// What rows, and batches on their way, take.
     pub(crate) memory: Memory,
     slots: Published<SlotTable>,
@@ -39,6 +44,9 @@ pub(crate) struct Keyspace {
     time_mark_ms: AtomicU64,
     /// Held while the keys of dropped namespaces are taken out, and while a compaction moves keys to where it has copied them.
     moving: Mutex<()>,
+    /// What a test does while a batch is on its way.
+    #[cfg(test)]
+    pub(crate) at_key: Mutex<Option<tests::AtKey>>,
 }
 
 /// What a record was read into.
@@ -137,6 +145,10 @@ impl Publish<Arc<Write>> for Keyspace {
         let (body, changes, first) = (&write.body, &write.changes, appended.first);
         let frame = Frame { body, changes, placed, slot: &slot, first };
         let mut views = self.views.lock();
+        let is_batch = write.changes.keys.len() > 1;
+        if is_batch {
+            self.halfway.begin(placed.first_seq);
+        }
         if write.changes.keys.len() <= KEYS_UNDER_LOCK {
             let remember = views.has_open();
             self.apply_all(&frame, remember);
@@ -145,7 +157,11 @@ impl Publish<Arc<Write>> for Keyspace {
             let remember = views.has_open() || guard::on("view.large_batches_remember");
             MutexGuard::unlocked(&mut views, || self.apply_all(&frame, remember));
         }
-        self.end_frame(views, placed.last_seq(), write.changes.keys.len() > KEYS_UNDER_LOCK);
+        views.watermark = placed.last_seq();
+        if is_batch {
+            self.halfway.end();
+        }
+        self.end_frame(views, write.changes.keys.len() > KEYS_UNDER_LOCK);
         if appended.expires_ms < u64::MAX {
             slot.note_expiry(appended.expires_ms);
         }
@@ -170,11 +186,14 @@ impl Keyspace {
             versions: VersionTable::new(),
             namespaces: Namespaces::new(),
             views: Views::default(),
+            halfway: Halfway::default(),
             memory: Memory::new(MEMORY_LIMIT),
             slots: Published::new(SlotTable::default()),
             hash_seed: AtomicU64::new(0),
             time_mark_ms: AtomicU64::new(0),
             moving: Mutex::new(()),
+            #[cfg(test)]
+            at_key: Mutex::new(None),
         }
     }
 
@@ -235,6 +254,8 @@ impl Keyspace {
             self.raise_time_mark(clock_ms);
         }
         for change in &frame.changes.keys {
+            #[cfg(test)]
+            self.before_a_key_moves();
             // An operation that found nothing to do leaves its key as it is.
             let Some(record) = change.new else { continue };
             let at = Location {
@@ -325,9 +346,8 @@ impl Keyspace {
         }
     }
 
-    /// Everything up to `last` is visible now.
-    fn end_frame(&self, mut views: MutexGuard<'_, ViewsState>, last: Seq, has_remembered: bool) {
-        views.watermark = last;
+    /// What was remembered for views that might have been taken goes where none was.
+    fn end_frame(&self, views: MutexGuard<'_, ViewsState>, has_remembered: bool) {
         let oldest = views.oldest();
         let is_alone = !views.has_open();
         drop(views);

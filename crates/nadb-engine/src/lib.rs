@@ -13,6 +13,7 @@ mod blobs;
 mod checkpoint;
 mod compaction;
 mod engine;
+mod halfway;
 mod inflight;
 mod keyspace;
 mod memory;

@@ -2,12 +2,12 @@
 //!
 //! A record is read where it stands, in the mapping of its segment, for as long as the table of slots is held; only where there
 //! is no mapping it is copied out of its file. So a read takes no lock and counts nothing up and down, until somebody wants to
-//! keep the value.
+//! keep the value; but for what a batch changes that is being published just then, which is read in a view.
 
 use std::sync::Arc;
 
 use nadb_core::limits::{check_key, check_namespace};
-use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
+use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress, guard};
 use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row, Segment};
 
 use crate::access::Reading;
@@ -66,13 +66,23 @@ impl Shared {
     pub(crate) fn read(&self, slots: &SlotTable, at: Location) -> Result<RecordBuf> {
         match slots.get(at.segment) {
             Some(slot) => slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok),
-            None => self.log.read(at),
+            None => self.read_later(at),
         }
     }
 
     /// The record at a place in a segment that is held: also one that a compaction has replaced.
     pub(crate) fn read_file(&self, segment: &Segment, at: Location) -> Result<RecordBuf> {
-        if segment.is_sealed() { segment.read(at) } else { self.log.read(at) }
+        self.log.read_of(segment, at)
+    }
+
+    /// The record at a place in a segment that came after the table of slots which the caller holds. It may be leaving again
+    /// already, and then only the newest table has it.
+    #[cold]
+    fn read_later(&self, at: Location) -> Result<RecordBuf> {
+        match self.keyspace.slot(at.segment).filter(|_| guard::on("compact.later_segment_is_found")) {
+            Some(slot) => self.read_file(&slot.segment, at),
+            None => self.log.read(at),
+        }
     }
 
     /// The same, in its place where it is mapped.
@@ -89,7 +99,7 @@ impl Shared {
                 Some(mapped) => Ok(Stored::Mapped(mapped)),
                 None => self.read_file(&slot.segment, at).map(Stored::Read),
             },
-            None => self.log.read(at).map(Stored::Read),
+            None => self.read_later(at).map(Stored::Read),
         }
     }
 
@@ -126,7 +136,22 @@ impl Shared {
             true => self.find_timed(slots, id, hash, key)?,
             false => self.keyspace.find(id, hash, key, |at| self.read_to_note(slots, at))?,
         };
+        let seq = || found.as_ref().and_then(|(_, stored)| Some(stored.record().ok()?.seq));
+        if self.keyspace.halfway.may_be_of_it(seq) {
+            return self.find_at_once(slots, namespace, key);
+        }
         Ok(self.counted(unexpired(found, || self.now_ms())?))
+    }
+
+    /// The visible record of a key, as of now, while a batch is being published.
+    #[cold]
+    fn find_at_once<'t>(
+        &self,
+        slots: &'t SlotTable,
+        namespace: &str,
+        key: &[u8],
+    ) -> Result<Option<Visible<'t>>> {
+        self.find_in_view(&self.take_view(), slots, namespace, key)
     }
 
     /// The visible record of a key, as of a view's moment.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::limits::check_namespace;
-use nadb_core::{Entry, Listing, NamespaceId, Result};
-use nadb_log::{Direction, RowsCursor};
+use nadb_core::{Entry, Listing, Location, NamespaceId, Result};
+use nadb_log::{Direction, RecordRef, RowsCursor};
 
 use self::ahead::{Found, Rowed};
 use crate::engine::Shared;
@@ -194,14 +194,22 @@ impl Scan {
 
     /// Shows a record; gives the bytes of its value.
     fn see_found(&self, found: Found, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64> {
+        let slot = self.view.slots.get(found.slot);
+        if let Some(mapped) = slot.and_then(|slot| slot.segment.mapped_near(found.at)) {
+            return self.show(found.at, mapped.record(), see);
+        }
         let (at, stored) = self.read(found)?;
-        let record = stored.record()?;
-        match self.shared.content(at, &record)? {
+        self.show(at, &stored.record()?, see)
+    }
+
+    #[inline]
+    fn show(&self, at: Location, record: &RecordRef<'_>, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64> {
+        match self.shared.content(at, record)? {
             Content::InRecord(value) => see(record.key, value),
             Content::Decompressed(value) => see(record.key, &value),
             Content::InBlob(blob) => see(record.key, &blob.read_all()?),
         }
-        Ok(value_bytes(&record))
+        Ok(value_bytes(record))
     }
 
     fn key(&mut self, direction: Direction) -> Option<Result<Vec<u8>>> {

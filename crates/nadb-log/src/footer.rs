@@ -150,6 +150,15 @@ impl Footer {
         self.rows.place(&self.blocks, ordinal)
     }
 
+    /// Where the records of rows stand from a rank on, where rows were written in key order: what a compaction has made.
+    fn places_from<const N: usize>(&self, first: u32) -> Option<Result<[RowPlace; N]>> {
+        let rows = (self.len.checked_sub(first)? as usize).min(N);
+        let mut places = [RowPlace::default(); N];
+        self.order
+            .is_none()
+            .then(|| self.rows.places(&self.blocks, first, &mut places, rows).map(|()| places))
+    }
+
     /// The sequence number of a row; cheaper than [`Footer::meta`].
     ///
     /// # Errors

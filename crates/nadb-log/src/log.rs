@@ -403,9 +403,17 @@ impl<P: Send> Log<P> {
                 format!("the index names segment {}, which does not exist", at.segment),
             )
         })?;
+        self.read_of(&segment, at)
+    }
+
+    /// As [`Log::read`], in a segment that is held: also one that a compaction has replaced.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_of(&self, segment: &Segment, at: Location) -> Result<RecordBuf> {
         let end = u64::from(at.offset) + u64::from(at.len);
         if end > segment.bytes()
-            && let Some(bytes) = self.read_from_memory(&segment, at)
+            && let Some(bytes) = self.read_from_memory(segment, at)
         {
             return segment.verify(bytes.into(), at);
         }

@@ -3,7 +3,7 @@
 //! Decoding takes bytes that nobody vouches for: every length is checked against the bytes that are there, nothing is
 //! allocated for a claim, and nothing panics.
 
-use nadb_core::limits::{ATTRS_MAX, CONTENT_TYPE_BYTES_MAX, SEQ_MAX, TAGS_MAX, VALUE_BYTES_MAX};
+use nadb_core::limits::{ATTRS_MAX, CONTENT_TYPE_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX};
 use nadb_core::{Attrs, Codec, NamespaceId, SegmentUid, Seq, Tags};
 
 use crate::bytes::{Reader, put_u48, put_varint};
@@ -12,6 +12,8 @@ use crate::tag_list::TagList;
 
 /// Bytes in front of what a record's checksum covers: the checksum and the sequence number, which the mix covers.
 const CRC_FROM: usize = 11;
+/// Bytes of a header before its varints: checksum, number, kind, flags, length of the key, time of writing.
+const FIXED: usize = 21;
 /// The shortest record: fixed header and two one-byte varints.
 pub(crate) const RECORD_BYTES_MIN: usize = 23;
 
@@ -37,9 +39,15 @@ pub enum RecordKind {
 impl RecordKind {
     fn from_u8(number: u8) -> Option<RecordKind> {
         use RecordKind::*;
-        [Value, Tombstone, NamespaceCreate, NamespaceDrop, Clock, BlobReference]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
+        Some(match number {
+            1 => Value,
+            2 => Tombstone,
+            3 => NamespaceCreate,
+            4 => NamespaceDrop,
+            5 => Clock,
+            7 => BlobReference,
+            _ => return None,
+        })
     }
 }
 
@@ -255,15 +263,14 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The record whose header was read from these bytes.
+    #[inline]
     pub(crate) fn behind(head: &Head, bytes: &'a [u8]) -> Result<RecordRef<'a>, RecordError> {
-        let mut at = head.len;
-        let mut take = |len| {
-            let part = bytes.get(at..).and_then(|rest| rest.get(..len)).ok_or(RecordError::Short);
-            at += len;
-            part
-        };
-        let (key, tags, extra, value) =
-            (take(head.key_len)?, take(head.tags_len)?, take(head.extra_len)?, take(head.value_len)?);
+        let take = |bytes: &'a [u8], len| bytes.split_at_checked(len).ok_or(RecordError::Short);
+        let (_, rest) = take(bytes, head.len)?;
+        let (key, rest) = take(rest, head.key_len)?;
+        let (tags, rest) = take(rest, head.tags_len)?;
+        let (extra, rest) = take(rest, head.extra_len)?;
+        let (value, rest) = take(rest, head.value_len)?;
         Ok(RecordRef {
             kind: head.kind,
             namespace: head.namespace,
@@ -278,7 +285,7 @@ impl<'a> RecordRef<'a> {
             tags,
             extra,
             stored_crc: head.stored_crc,
-            len: at,
+            len: bytes.len() - rest.len(),
         })
     }
 
@@ -291,6 +298,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// As [`RecordRef::verify`], for a header that was read from these bytes.
+    #[inline]
     pub(crate) fn verify_behind(
         head: &Head,
         bytes: &'a [u8],
@@ -420,20 +428,23 @@ pub(crate) struct Head {
 
 impl Head {
     /// Reads the header that `bytes` begin with.
+    #[inline]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Head, RecordError> {
         use RecordError::{Malformed, Short};
-        let mut reader = Reader::new(bytes);
-        let stored_crc = reader.u32().ok_or(Short)?;
-        let seq = Seq(reader.u56().filter(|&seq| seq <= SEQ_MAX).ok_or(Short)?);
-        let kind = reader.u8().ok_or(Short)?;
+        // Taken as one: this is on the way of every read.
+        let (fixed, rest) = bytes.split_first_chunk::<FIXED>().ok_or(Short)?;
+        let [c0, c1, c2, c3, s0, s1, s2, s3, s4, s5, s6, kind, flags, k0, k1, u0, u1, u2, u3, u4, u5] =
+            *fixed;
+        let stored_crc = u32::from_le_bytes([c0, c1, c2, c3]);
+        let seq = Seq(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, 0]));
         let kind = RecordKind::from_u8(kind).ok_or(RecordError::Kind(kind))?;
-        let flags = reader.u8().ok_or(Short)?;
         if flags & !flag::ALL != 0 {
             return Err(Malformed("flags"));
         }
         let has = |bit| flags & bit != 0;
-        let key_len = usize::from(reader.u16().ok_or(Short)?);
-        let updated_ms = reader.u48().ok_or(Short)?;
+        let key_len = usize::from(u16::from_le_bytes([k0, k1]));
+        let updated_ms = u64::from_le_bytes([u0, u1, u2, u3, u4, u5, 0, 0]);
+        let mut reader = Reader::new(rest);
         let namespace = NamespaceId(reader.varint_u32().ok_or(Malformed("namespace id"))?);
         let value_len = reader.varint_len(VALUE_BYTES_MAX).ok_or(Malformed("value length"))?;
         let created_ms = if has(flag::CREATED) { reader.u48().ok_or(Short)? } else { updated_ms };
@@ -457,7 +468,7 @@ impl Head {
         let tags_len = len_if(flag::TAGS, tags_max, "tag list length")?;
         let extra_len = len_if(flag::EXTRA, extra_max, "attribute list length")?;
         Ok(Head {
-            len: reader.position(),
+            len: FIXED + reader.position(),
             stored_crc,
             seq,
             kind,
@@ -479,6 +490,7 @@ impl Head {
 pub(crate) mod tests {
     use super::*;
     use crate::format_examples::assert_same;
+    use nadb_core::limits::SEQ_MAX;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
 

@@ -339,9 +339,16 @@ impl Segment {
     #[must_use]
     #[inline]
     pub fn mapped(&self, at: Location) -> Option<MappedRecord<'_>> {
-        let mapping = self.readable()?;
         // All its lines at once: that the next one is needed the processor learns only from what the first one says.
-        mapping.prefetch(range_of(at));
+        self.prefetch(at);
+        self.mapped_near(at)
+    }
+
+    /// As [`Segment::mapped`], for a record that was fetched before.
+    #[must_use]
+    #[inline]
+    pub fn mapped_near(&self, at: Location) -> Option<MappedRecord<'_>> {
+        let mapping = self.readable()?;
         let bytes = mapping.bytes().get(range_of(at))?;
         let record = if guard::on("read.mapped_is_verified") {
             RecordRef::verify(bytes, self.uid, at.offset).ok()?
@@ -357,6 +364,7 @@ impl Segment {
     }
 
     /// Begins to fetch a record that is going to be read, where the segment is mapped.
+    #[inline]
     pub fn prefetch(&self, at: Location) {
         if let Some(mapping) = self.readable() {
             mapping.prefetch(range_of(at));

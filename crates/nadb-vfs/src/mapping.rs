@@ -185,6 +185,7 @@ impl Mapping {
 
     /// Begins to fetch the bytes of `range` into the processor's caches, the first few lines of them, and does not wait. A
     /// hint: nothing happens where they are not inside, or the processor has no such instruction.
+    #[inline]
     pub fn prefetch(&self, range: Range<usize>) {
         if let Some(bytes) = self.bytes().get(range) {
             bytes.chunks(CACHE_LINE).take(PREFETCHED_LINES).for_each(prefetch);

@@ -308,8 +308,14 @@ pub(crate) const TABLE: &[Mutant] = &[
     Mutant {
         guard: "view.large_batches_remember",
         package: "nadb-engine",
-        test: "a_view_that_is_taken_while_a_large_batch_comes_shows_all_of_it_or_nothing",
+        test: "a_view_that_is_taken_while_a_large_batch_comes_shows_what_was_before_it",
         without: "A view that is taken while a large batch is being published misses the records that the batch has displaced.",
+    },
+    Mutant {
+        guard: "batch.single_reads_are_of_one_moment",
+        package: "nadb-engine",
+        test: "single_reads_while_a_large_batch_comes_are_of_one_moment",
+        without: "Whoever reads one key of a batch and then another may see the one with it and the other without.",
     },
     Mutant {
         guard: "blob.kept_in_doubt",
@@ -490,6 +496,12 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb-engine",
         test: "who_finds_a_place_gone_looks_for_the_key_again",
         without: "A read that comes across compactions calls the store corrupt.",
+    },
+    Mutant {
+        guard: "compact.later_segment_is_found",
+        package: "nadb-engine",
+        test: "a_reader_from_before_a_segment_finds_what_is_leaving_it",
+        without: "A read that began before a segment was there calls the store corrupt when a compaction replaces that segment.",
     },
     Mutant {
         guard: "compact.expiries_are_looked_at_again",

@@ -28,6 +28,8 @@ A line is one of
   {"op":"set","key_base64":"/wA=","value_base64":"AAEC","if_version":7}
   {"op":"delete","key":"k","if_version":7}
   {"op":"incr","key":"k","by":2}
+  {"op":"expire","key":"k","ttl":"1h"}
+  {"op":"persist","key":"k"}
 Without "namespace" it is the one of the command line. All lines happen in one atomic step, in order; if a line is invalid it
 is named and nothing is written."#;
 
@@ -48,6 +50,8 @@ enum Op {
     Set,
     Delete,
     Incr,
+    Expire,
+    Persist,
 }
 
 /// A line as it was written.
@@ -85,6 +89,8 @@ enum Change {
     Set(Box<Record>),
     Delete,
     Incr(i64),
+    Expire(Duration),
+    Persist,
 }
 
 #[derive(Debug)]
@@ -158,6 +164,12 @@ fn commit(store: &Store, steps: Vec<Step>) -> Result<Vec<Outcome>> {
             Change::Incr(by) => {
                 batch.incr(namespace, key, by);
             }
+            Change::Expire(ttl) => {
+                batch.expire(namespace, key, ttl);
+            }
+            Change::Persist => {
+                batch.persist(namespace, key);
+            }
         }
     }
     Ok(batch.commit()?)
@@ -205,6 +217,12 @@ fn parse(line: &[u8], number: usize, context: &Context) -> Result<Step, String> 
     let change = match line.op {
         Op::Delete => Change::Delete,
         Op::Incr => Change::Incr(line.by.unwrap_or(1)),
+        Op::Expire => {
+            let ttl = ttl::parse(line.ttl.as_deref().ok_or("ttl is missing")?)?;
+            limits::check_ttl(ttl, 0).map_err(|error| error.to_string())?;
+            Change::Expire(ttl)
+        }
+        Op::Persist => Change::Persist,
         Op::Set => {
             let value = bytes("value", line.value, line.value_base64)?;
             let tags = line.tags.unwrap_or_default();
@@ -253,23 +271,25 @@ fn attrs(attrs: serde_json::Map<String, Value>) -> Result<Vec<(String, String)>,
 impl Line {
     /// Whether every field that is given means something for the operation.
     fn fits_its_op(&self) -> Result<(), String> {
-        let of_set = [
+        let fields = [
+            ("ttl", self.ttl.is_some()),
+            ("if_version", self.if_version.is_some()),
+            ("by", self.by.is_some()),
             ("value", self.value.is_some()),
             ("value_base64", self.value_base64.is_some()),
             ("tags", self.tags.is_some()),
-            ("ttl", self.ttl.is_some()),
             ("content_type", self.content_type.is_some()),
             ("attrs", self.attrs.is_some()),
             ("if_absent", self.if_absent),
         ];
-        let stray = match self.op {
-            Op::Set => [("by", self.by.is_some())].into_iter().find(|(_, given)| *given),
-            Op::Delete => of_set.into_iter().chain([("by", self.by.is_some())]).find(|(_, given)| *given),
-            Op::Incr => of_set
-                .into_iter()
-                .chain([("if_version", self.if_version.is_some())])
-                .find(|(_, given)| *given),
+        let takes = |field: &str| match self.op {
+            Op::Set => field != "by",
+            Op::Delete => field == "if_version",
+            Op::Incr => field == "by",
+            Op::Expire => field == "ttl",
+            Op::Persist => false,
         };
+        let stray = fields.into_iter().find(|(field, is_given)| *is_given && !takes(field));
         match stray {
             Some((field, _)) => Err(format!("{field} means nothing for this operation")),
             None if self.if_absent && self.if_version.is_some() => {

@@ -31,6 +31,26 @@ fn a_batch_does_everything_in_order() {
 }
 
 #[test]
+fn lifetimes_change_in_a_batch_too() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("set short v --ttl 1m");
+    sandbox.ok("set long v");
+    let lines = concat!(
+        r#"{"op":"persist","key":"short"}"#,
+        "\n",
+        r#"{"op":"expire","key":"long","ttl":"2h"}"#,
+        "\n",
+        r#"{"op":"expire","key":"absent","ttl":"2h"}"#,
+    );
+    let ran = sandbox.with_input("--json batch -", lines.as_bytes());
+    let existed: Vec<bool> = ran.text().lines().map(|line| line.contains("\"existed\":true")).collect();
+    assert_eq!(existed, [true, true, false]);
+    let expires = |key: &str| sandbox.sh(&format!("--json get {key} --meta")).json()["expires_ms"].is_u64();
+    assert_eq!((expires("short"), expires("long")), (false, true));
+    sandbox.fails(1, "get absent");
+}
+
+#[test]
 fn standard_input_is_a_batch_too_and_prints_nothing() {
     let sandbox = Sandbox::new();
     let ran = sandbox.with_input("batch -", br#"{"op":"set","key":"k","value":"v"}"#);
@@ -64,6 +84,10 @@ fn an_invalid_line_is_named_and_nothing_is_written() {
         r#"{"op":"delete","key":"k","value":"v"}"#,
         r#"{"op":"incr","key":"k","by":1.5}"#,
         r#"{"op":"explode","key":"k"}"#,
+        r#"{"op":"expire","key":"k"}"#,
+        r#"{"op":"expire","key":"k","ttl":"0s"}"#,
+        r#"{"op":"expire","key":"k","ttl":"1h","if_version":1}"#,
+        r#"{"op":"persist","key":"k","ttl":"1h"}"#,
         long_tag.as_str(),
         long_type.as_str(),
     ];

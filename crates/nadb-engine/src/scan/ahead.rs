@@ -188,11 +188,20 @@ impl<C: RowCursor> Rowed<C> {
             key_start = key_end;
         }
         if fetch {
-            for (_, Found { slot, at, .. }) in &self.found {
-                if let Some(slot) = view.slots.get(*slot) {
-                    slot.segment.prefetch(*at);
-                }
+            self.fetch(view);
+        }
+    }
+
+    /// Begins to fetch the records that were found, but those that follow the one before: so far ahead the processor looks by itself.
+    fn fetch(&self, view: &View) {
+        let mut before = None;
+        for (_, Found { slot, at, .. }) in &self.found {
+            if before != Some((*slot, at.offset))
+                && let Some(slot) = view.slots.get(*slot)
+            {
+                slot.segment.prefetch(*at);
             }
+            before = Some((*slot, at.offset.saturating_add(at.len)));
         }
     }
 }

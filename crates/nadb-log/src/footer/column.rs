@@ -236,14 +236,40 @@ impl Column {
     #[inline]
     pub(super) fn values(self, bytes: &Blocks, first: u32, numbers: &mut [u64]) -> Result<()> {
         let (block, row) = (first / ROWS_PER_BLOCK, first % ROWS_PER_BLOCK);
-        if numbers.len() > ((self.rows - first.min(self.rows)).min(ROWS_PER_BLOCK - row)) as usize {
+        let rows = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        if rows > (self.rows - first.min(self.rows)).min(ROWS_PER_BLOCK - row) {
             return self.value(bytes, self.rows).map(|_| ());
         }
         let entry = self.entry(bytes, block)?;
-        (row..).zip(numbers).try_for_each(|(row, number)| {
-            *number = self.value_in(bytes, entry, row)?;
-            Ok(())
+        let mut numbers = numbers.iter_mut();
+        self.show_in(bytes, entry, row..row + rows, |value| {
+            numbers.next().into_iter().for_each(|number| *number = value)
         })
+    }
+
+    /// Shows the numbers of some rows of a block, counted from the block's first.
+    #[inline]
+    fn show_in(
+        self,
+        bytes: &Blocks,
+        entry: Entry,
+        rows: Range<u32>,
+        mut show: impl FnMut(u64),
+    ) -> Result<()> {
+        if entry.width == 0 {
+            rows.for_each(|row| show(entry.on_base(row)));
+            return Ok(());
+        }
+        let (bit, bits) = (rows.start * entry.width, rows.len() * entry.width as usize);
+        // Beyond the address space is beyond the section too.
+        let from = entry.bits_at.saturating_add(bit as usize / 8);
+        let shift = bit as usize % 8;
+        let packed = bytes.get_and_more(self.section, from, (shift + bits).div_ceil(8))?;
+        let short = || bytes.corrupt(self.section.start + from, "the bits of a column are cut short");
+        for (row, at) in rows.zip((shift..).step_by(entry.width as usize)) {
+            show(entry.value(row, bits_at(packed, at, entry.width).ok_or_else(short)?));
+        }
+        Ok(())
     }
 
     /// Shows the numbers of all rows in `rows`, block by block: much cheaper than one by one.
@@ -260,20 +286,7 @@ impl Column {
             let first = block * ROWS_PER_BLOCK;
             let end = rows.end.min(first + ROWS_PER_BLOCK);
             let entry = self.entry(bytes, block)?;
-            if entry.width == 0 {
-                (at - first..end - first).for_each(|row| show(entry.on_base(row)));
-            } else {
-                let from = entry.bits_at.saturating_add((at - first) as usize * entry.width as usize / 8);
-                let shift = (at - first) * entry.width % 8;
-                let len = (shift as usize + (end - at) as usize * entry.width as usize).div_ceil(8);
-                let packed = bytes.get_and_more(self.section, from, len)?;
-                let short = || bytes.corrupt(self.section.start + from, "the bits of a column are cut short");
-                for row in at..end {
-                    let bit = (shift + (row - at) * entry.width) as usize;
-                    let residual = bits_at(packed, bit, entry.width).ok_or_else(short)?;
-                    show(entry.value(row - first, residual));
-                }
-            }
+            self.show_in(bytes, entry, at - first..end - first, &mut show)?;
             at = end;
         }
         Ok(())

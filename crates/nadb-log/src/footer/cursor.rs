@@ -3,6 +3,7 @@
 //! It decodes a group of sixteen rows at a time into buffers that it keeps, so that moving allocates nothing once they have
 //! grown to the longest keys, and moving back costs what moving forward costs.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use nadb_core::{NamespaceId, Ordinal, Rank, Result};
@@ -21,6 +22,8 @@ struct Group {
     keys: GroupKeys,
     namespaces: [NamespaceId; ROWS],
     ordinals: [Ordinal; ROWS],
+    /// Where the records stand, where they stand side by side and somebody has asked; `None` where only the footer says it.
+    places: OnceCell<Option<[RowPlace; ROWS]>>,
 }
 
 impl Group {
@@ -30,11 +33,13 @@ impl Group {
             keys: GroupKeys::default(),
             namespaces: [NamespaceId::default(); ROWS],
             ordinals: [Ordinal::default(); ROWS],
+            places: OnceCell::new(),
         }
     }
 
     fn read(&mut self, footer: &Footer, number: u32) -> Result<()> {
         self.number = None;
+        self.places.take();
         footer.keys.read_group(&footer.blocks, number, &mut self.keys, &mut self.namespaces)?;
         footer.ordinals_from(number * ROWS_PER_GROUP, &mut self.ordinals)?;
         self.number = Some(number);
@@ -105,6 +110,13 @@ impl RowCursor for FooterCursor {
     #[inline]
     fn ordinal(&self) -> Ordinal {
         self.group.ordinals.get(self.slot).copied().unwrap_or_default()
+    }
+
+    #[inline]
+    fn known_place(&self) -> Option<RowPlace> {
+        // An error is met again, and said, where the place is asked for.
+        let read = || self.footer.places_from(self.group.number? * ROWS_PER_GROUP)?.ok();
+        self.group.places.get_or_init(read).as_ref()?.get(self.slot).copied()
     }
 
     #[inline]

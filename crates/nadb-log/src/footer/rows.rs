@@ -220,6 +220,39 @@ impl Rows {
         Ok(RowPlace { offset, len, expires_ms })
     }
 
+    /// As [`Rows::place`], of rows that follow each other and lie in one block of the columns: much cheaper than one by one.
+    pub(super) fn places<const N: usize>(
+        &self,
+        blocks: &Blocks,
+        first: u32,
+        places: &mut [RowPlace; N],
+        rows: usize,
+    ) -> Result<()> {
+        let mut numbers = [0; N];
+        let Some(numbers) = numbers.get_mut(..rows) else { return Ok(()) };
+        let bad = |row, what| self.bad(blocks, Ordinal(row), what);
+        self.offsets.values(blocks, first, numbers)?;
+        for ((row, place), offset) in (first..).zip(&mut *places).zip(&*numbers) {
+            place.offset = u32::try_from(*offset).map_err(|_| bad(row, "offset"))?;
+        }
+        self.lengths.values(blocks, first, numbers)?;
+        for ((row, place), len) in (first..).zip(&mut *places).zip(&*numbers) {
+            place.len = u32::try_from(*len).map_err(|_| bad(row, "length"))?;
+            if place.offset.checked_add(place.len).is_none_or(|end| end > blocks.at()) {
+                return Err(bad(row, "place"));
+            }
+        }
+        let Some(expiries) = self.expiries else { return Ok(()) };
+        expiries.values(blocks, first, numbers)?;
+        for ((row, place), number) in (first..).zip(&mut *places).zip(&*numbers) {
+            place.expires_ms = match number.checked_sub(1) {
+                Some(number) => Some(back(number, self.updated.value(blocks, row)?)),
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
     #[inline]
     pub(super) fn seq(&self, blocks: &Blocks, ordinal: Ordinal) -> Result<Seq> {
         let number = self.numbers.value(blocks, ordinal.0)?;

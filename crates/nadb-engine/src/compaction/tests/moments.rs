@@ -5,6 +5,7 @@ use nadb_vfs::RealFs;
 
 use super::super::settle::Installed;
 use super::*;
+use crate::keyspace::HasRecord;
 
 /// Does something once, at the call with this number.
 struct AtCall<F> {
@@ -256,6 +257,26 @@ fn who_finds_a_place_gone_looks_for_the_key_again() {
     assert_eq!(found.record().unwrap().value, b"1");
     assert!(keyspace.is_named(hash, at));
     assert_eq!(compactions.get(), 3);
+}
+
+/// The segment came after the table of slots that a reader holds, and is being replaced before the reader gets to it.
+#[test]
+fn a_reader_from_before_a_segment_finds_what_is_leaving_it() {
+    let store = sample(simulated());
+    let keyspace = &store.shared().keyspace;
+    let from_before = keyspace.slot_table();
+    store.set("a", "later");
+    store.seal();
+    let newest: Vec<_> = store.sealed().last().cloned().into_iter().collect();
+    assert!(
+        newest.iter().all(|slot| from_before.get(slot.segment.id()).is_none()),
+        "the reader does not know it"
+    );
+    compact_and(&store, &newest, Moment::Installing(Installed::Stored), || {
+        let found = store.shared().find_visible(&from_before, N, b"a").unwrap().unwrap();
+        assert_eq!(found.1.record().unwrap().value, b"later");
+    });
+    assert_eq!(store.get("a").unwrap(), b"later");
 }
 
 /// Whoever reaps just then finds the row where it is, but not the key.
