@@ -1,4 +1,5 @@
-//! Servers for tests: started on a free port of the loopback, asked until they answer, killed when they are dropped.
+//! Servers for tests: started on a free port of the loopback, asked until they answer, killed when they are dropped. The environment's
+//! `NADB_REDIS_SERVER` names another program than `redis-server`, such as `valkey-server`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -52,12 +53,13 @@ fn spawn(dir: &TempDir, port: u16, options: &[String]) -> Child {
 /// The command that starts a server which does not outlive the test that starts it, whatever ends that.
 fn redis_server() -> Command {
     let has_setpriv = || Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let program = std::env::var("NADB_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
     if cfg!(target_os = "linux") && has_setpriv() {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        command.args(["--pdeathsig", "KILL", &program]);
         return command;
     }
-    Command::new("redis-server")
+    Command::new(program)
 }
 
 impl Server {
