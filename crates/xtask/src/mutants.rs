@@ -503,4 +503,16 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "what_expires_while_keys_move_is_let_go_of_in_the_end",
         without: "What expires while its key is moved is never let go of until the next opening.",
     },
+    Mutant {
+        guard: "filter.only_what_it_saw",
+        package: "nadb-engine",
+        test: "a_record_that_changed_meanwhile_is_left_as_it_is",
+        without: "A compaction filter overwrites and deletes what was written since it looked.",
+    },
+    Mutant {
+        guard: "filter.panic_is_caught",
+        package: "nadb-engine",
+        test: "a_panic_and_an_error_keep_the_record_and_are_told",
+        without: "A compaction filter that panics ends the compactor's thread, and space comes back no more.",
+    },
 ];

@@ -64,7 +64,7 @@ fn compact_and(store: &Store, inputs: &[Arc<Slot>], moment: Moment, act: impl Fn
     assert!(control.act.is_none(), "there was nothing to copy");
     act_at(Moment::Copied);
     let blobs = named_blobs(inputs).unwrap();
-    let compaction = shared.keyspace.while_nothing_moves(|| {
+    let (compaction, _) = shared.keyspace.while_nothing_moves(|| {
         shared.install_in_steps(inputs, copies, |installed| act_at(Moment::Installing(installed))).unwrap()
     });
     shared.log.retire(compaction, shared.unnamed(blobs).unwrap());
