@@ -2,6 +2,7 @@
 
 mod damage;
 mod durable;
+mod expiring;
 mod filter;
 mod held;
 mod markers;
