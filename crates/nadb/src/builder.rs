@@ -90,6 +90,22 @@ impl StoreBuilder {
         self
     }
 
+    /// Bytes of the disk that compactions leave free; default 64 MiB. One that would need some of these takes fewer segments at a time, or
+    /// waits until there is room ([`Stats::compaction_failure`](crate::Stats::compaction_failure) says so). Writes may use them.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).compaction_room_left(1 << 30).open()?;
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn compaction_room_left(mut self, bytes: u64) -> StoreBuilder {
+        self.options.compaction_room_left = bytes;
+        self
+    }
+
     /// A function that is asked about each live record that a compaction has copied, and says whether it stays, goes, or gets another
     /// value; default none. It is for data that loses its worth by rules that only the application knows, and for changing old
     /// records to a new form bit by bit, as they are copied anyway.

@@ -44,6 +44,7 @@ struct Place {
     checkpoint_rows: u64,
     filter: Option<CompactionFilter>,
     memory_limit: u64,
+    room_left: u64,
 }
 
 impl Place {
@@ -58,6 +59,7 @@ impl Place {
             checkpoint_rows: u64::MAX,
             filter: None,
             memory_limit: Options::default().memory_limit,
+            room_left: Options::default().compaction_room_left,
         }
     }
 
@@ -71,6 +73,7 @@ impl Place {
             durability: self.durability,
             compaction_filter: self.filter.clone(),
             memory_limit: self.memory_limit,
+            compaction_room_left: self.room_left,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(self.seed)),
             ..Options::default()

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 use nadb_core::CompactionProgress;
+use nadb_vfs::RealFs;
 
 use super::*;
 
@@ -101,4 +102,27 @@ fn tombstones_go_although_what_they_hold_down_is_in_another_part() {
     let store = store.reopened();
     assert_eq!(store.get("00000099"), None);
     assert_eq!(store.content().len(), (2 * RECORDS - 100) as usize);
+}
+
+#[test]
+fn what_needs_the_room_that_is_left_to_others_waits() {
+    // Only a real disk says how much room it has.
+    let dir = tempfile::tempdir().unwrap();
+    for (room_left, is_done) in [(u64::MAX, false), (0, true)] {
+        let mut place = Place::new(RealFs, dir.path());
+        place.room_left = room_left;
+        let store = place.open();
+        let value = "x".repeat(ABOVE / 2);
+        for first in [0, 100] {
+            (first..500).for_each(|key| store.set(&format!("{key:03}"), &format!("{first}{value}")));
+            store.seal();
+        }
+        let done = store.engine.compact_due();
+        match is_done {
+            true => assert!(done.unwrap().compactions > 0),
+            false => assert_eq!(done.unwrap_err().kind(), nadb_core::ErrorKind::NoSpace),
+        }
+        assert_eq!(store.content().len(), 500);
+        store.engine.close().unwrap();
+    }
 }
