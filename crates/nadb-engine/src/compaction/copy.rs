@@ -45,6 +45,14 @@ pub(super) struct Move {
     pub(super) row: u32,
 }
 
+/// The namespaces at one moment of a compaction. The record that makes one must not stay without that which drops it, so of both the same is
+/// said, although the last key may leave the index between the two.
+pub(super) struct NamespacesThen {
+    there: BTreeSet<NamespaceId>,
+    /// With keys that may still be in the index.
+    dropped: BTreeSet<NamespaceId>,
+}
+
 /// Takes what is copied.
 struct Writer<'a> {
     shared: &'a Shared,
@@ -109,7 +117,8 @@ impl Shared {
         // Of two outputs of a stream that follow each other at least one is half full.
         let outputs_max =
             2 * (bytes / output_bytes + rows * streams / u64::from(OUTPUT_ROWS_MAX)) + 1 + streams;
-        let outputs_max = if self.has_nothing(inputs, others)? { 0 } else { outputs_max };
+        let then = self.namespaces_now();
+        let outputs_max = if self.has_nothing(inputs, others, &then)? { 0 } else { outputs_max };
         let outputs_number = u32::try_from(outputs_max).unwrap_or(u32::MAX);
         let compaction = self.log.begin_compaction(&segments, outputs_number)?;
         let copies = Copies {
@@ -123,7 +132,7 @@ impl Shared {
         let streams = (0..streams).map(|_| Stream::default()).collect();
         let mut writer = Writer { shared: self, control, output_bytes, division, streams, copies };
         if outputs_max > 0 {
-            writer.copy_system(inputs, others)?;
+            writer.copy_system(inputs, others, &then)?;
             let sources: Vec<Input<'_>> = inputs.iter().map(|slot| source(slot)).collect();
             let known = self.known_namespaces();
             let rewritten = Rewrite::new(&sources, older(others), known)?.run(&mut writer)?;
@@ -162,13 +171,13 @@ impl Shared {
     }
 
     /// Whether nothing of the segments stays: then they are not even read.
-    fn has_nothing(&self, inputs: &[Arc<Slot>], others: &[Arc<Slot>]) -> Result<bool> {
+    fn has_nothing(&self, inputs: &[Arc<Slot>], others: &[Arc<Slot>], then: &NamespacesThen) -> Result<bool> {
         for input in inputs {
             if input.live.live_count() > 0 || input.live.marker_count() > 0 {
                 return Ok(false);
             }
             for row in input.rows().system()? {
-                if self.stays(&row, others) {
+                if self.stays(&row, others, then) {
                     return Ok(false);
                 }
             }
@@ -184,10 +193,18 @@ impl Shared {
         all.chain(namespaces.dropped()).map(|namespace| namespace.id).collect()
     }
 
-    /// Whether a record about the store itself has to stay.
-    fn stays(&self, row: &SystemRow, others: &[Arc<Slot>]) -> bool {
+    /// The namespaces, for [`Shared::stays`].
+    pub(super) fn namespaces_now(&self) -> NamespacesThen {
         let namespaces = &self.keyspace.namespaces;
-        let is_pending = |id| namespaces.dropped().iter().any(|dropped| dropped.id == id);
+        // In this order: one that is dropped in between is in both.
+        let there = namespaces.all().iter().map(|namespace| namespace.id).collect();
+        let dropped = namespaces.dropped().iter().map(|namespace| namespace.id).collect();
+        NamespacesThen { there, dropped }
+    }
+
+    /// Whether a record about the store itself has to stay.
+    pub(super) fn stays(&self, row: &SystemRow, others: &[Arc<Slot>], then: &NamespacesThen) -> bool {
+        let is_pending = |id| then.dropped.contains(&id);
         match row.kind {
             // A later one hides more, and stays in turn.
             RecordKind::Clock => {
@@ -195,9 +212,9 @@ impl Shared {
                 ms >= self.keyspace.time_mark_ms()
             }
             RecordKind::NamespaceCreate => {
-                let name = std::str::from_utf8(&row.content).unwrap_or_default();
-                let is_there = namespaces.get(name).is_some_and(|namespace| namespace.id == row.namespace);
-                is_there || is_pending(row.namespace) || may_have_namespace(others, row.namespace)
+                then.there.contains(&row.namespace)
+                    || is_pending(row.namespace)
+                    || may_have_namespace(others, row.namespace)
             }
             // It holds down every record of its namespace, and the one that made it.
             RecordKind::NamespaceDrop => {
@@ -214,10 +231,15 @@ fn source(slot: &Slot) -> Input<'_> {
 }
 
 impl Writer<'_> {
-    fn copy_system(&mut self, inputs: &[Arc<Slot>], others: &[Arc<Slot>]) -> Result<()> {
+    fn copy_system(
+        &mut self,
+        inputs: &[Arc<Slot>],
+        others: &[Arc<Slot>],
+        then: &NamespacesThen,
+    ) -> Result<()> {
         for slot in inputs {
             for row in slot.rows().system()? {
-                if self.shared.stays(&row, others) {
+                if self.shared.stays(&row, others, then) {
                     let at = Location { segment: slot.segment.id(), offset: row.offset, len: row.len };
                     slot.segment
                         .with_source(at, |source| self.output(&source.record, true)?.push_system(source))?;

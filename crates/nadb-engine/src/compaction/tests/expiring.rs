@@ -77,8 +77,11 @@ fn what_expires_together_stands_together_and_dies_whole() {
         store.place.clock.set_ms(NOW_MS + hours * HOUR_MS);
         store.engine.maintain().unwrap();
         assert_eq!(store.content().len(), left);
-        let gone =
-            store.sealed().iter().filter(|slot| slot.live.live_count() == 0 && slot.rows().len() > 0).count();
+        let gone = store
+            .sealed()
+            .iter()
+            .filter(|slot| slot.live.live_count() == 0 && !slot.rows().is_empty())
+            .count();
         assert!(gone > 0);
         store.engine.compact_due().unwrap();
         assert_eq!(
