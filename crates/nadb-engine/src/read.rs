@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use nadb_core::limits::{check_key, check_namespace};
-use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress};
+use nadb_core::{Codec, Entry, Error, Location, Metadata, Result, Value, decompress, guard};
 use nadb_log::{BlobReader, MappedRecord, RecordBuf, RecordRef, Row, Segment};
 
 use crate::access::Reading;
@@ -66,6 +66,16 @@ impl Shared {
     pub(crate) fn read(&self, slots: &SlotTable, at: Location) -> Result<RecordBuf> {
         match slots.get(at.segment) {
             Some(slot) => slot.segment.read_mapped(at).map_or_else(|| self.read_file(&slot.segment, at), Ok),
+            None => self.read_newer(at),
+        }
+    }
+
+    /// The record at a place that the index names, in a segment that is newer than the table of slots: it may be sealed by now, and
+    /// about to be replaced, when the log does not know it any more and the index still does.
+    #[cold]
+    fn read_newer(&self, at: Location) -> Result<RecordBuf> {
+        match self.keyspace.slot(at.segment).filter(|_| guard::on("compact.newer_segment_is_looked_up")) {
+            Some(slot) => self.read_file(&slot.segment, at),
             None => self.log.read(at),
         }
     }
@@ -89,7 +99,7 @@ impl Shared {
                 Some(mapped) => Ok(Stored::Mapped(mapped)),
                 None => self.read_file(&slot.segment, at).map(Stored::Read),
             },
-            None => self.log.read(at).map(Stored::Read),
+            None => self.read_newer(at).map(Stored::Read),
         }
     }
 

@@ -515,4 +515,10 @@ pub(crate) const TABLE: &[Mutant] = &[
         test: "a_panic_and_an_error_keep_the_record_and_are_told",
         without: "A compaction filter that panics ends the compactor's thread, and space comes back no more.",
     },
+    Mutant {
+        guard: "compact.newer_segment_is_looked_up",
+        package: "nadb-engine",
+        test: "who_looks_with_an_old_table_finds_what_is_in_a_newer_segment_that_is_being_replaced",
+        without: "A read that a whole life of a segment has overtaken calls the store corrupt.",
+    },
 ];

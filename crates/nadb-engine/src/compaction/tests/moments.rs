@@ -282,3 +282,27 @@ fn a_compaction_that_is_given_up_changes_nothing_and_leaves_no_file() {
     store.compact(&[0, 1]);
     store.check(&before.0);
 }
+
+#[test]
+fn who_looks_with_an_old_table_finds_what_is_in_a_newer_segment_that_is_being_replaced() {
+    let store = Store::new();
+    store.set("a", "1");
+    store.seal();
+    let shared = store.shared();
+    let slots = shared.keyspace.slot_table();
+    // Neither of these is in the table.
+    ["b", "c"].into_iter().for_each(|key| {
+        store.set(key, "2");
+        store.seal();
+    });
+    let known = |slot: &Arc<Slot>| slots.get(slot.segment.id()).is_some();
+    let inputs: Vec<_> = store.sealed().into_iter().filter(|slot| !known(slot)).collect();
+    assert!(!inputs.is_empty());
+    for moment in [Moment::Installing(Installed::Stored), Moment::Installing(Installed::Replaced)] {
+        let inputs: Vec<_> = store.sealed().into_iter().filter(|slot| !known(slot)).collect();
+        compact_and(&store, &inputs, moment, || {
+            let found = shared.find_visible(&slots, N, b"c").unwrap().unwrap();
+            assert_eq!(shared.value(&found).unwrap(), b"2");
+        });
+    }
+}
