@@ -1,5 +1,6 @@
 //! The compactor: which segments are rewritten and why ([`Policy`]), how records that expire together are kept together
-//! ([`ExpiryGroup`]), how fast the work goes and how writers are slowed beside it ([`Pace`], [`WriterBrake`]), how the log looks
+//! ([`ExpiryGroup`]), how a large request is
+//! divided ([`PartBounds`]), how fast the work goes and how writers are slowed beside it ([`Pace`], [`WriterBrake`]), how the log looks
 //! ([`Strip`]), and the rewriting itself ([`Rewrite`]).
 //!
 //! What decides does no I/O and does not ask for the time: facts and moments are given, decisions are given back, and equal input
@@ -16,6 +17,7 @@ mod facts;
 mod older;
 mod options;
 mod pace;
+mod parts;
 mod policy;
 mod rewrite;
 mod small;
@@ -29,6 +31,7 @@ pub use crate::facts::SegmentFacts;
 pub use crate::older::Older;
 pub use crate::options::PolicyOptions;
 pub use crate::pace::{Load, Pace, PaceOptions};
+pub use crate::parts::PartBounds;
 pub use crate::policy::Policy;
 pub use crate::rewrite::{Copied, Dropped, Input, Rewrite, Rewritten, Sink};
 pub use crate::strip::{Strip, StripSegment, StripStyle};

@@ -32,11 +32,12 @@ pub struct Input<'a> {
 
 /// Where the copies go, and who says how fast.
 pub trait Sink {
-    /// The output that takes the next record, of some `bytes`; where the one before is full, a new one.
+    /// The output that takes this record next, live or as a marker. Records come in key order; which of several outputs takes which
+    /// is the sink's to say.
     ///
     /// # Errors
     /// `NoSpace`, `Io`, `Limit`: the rewriting ends with it.
-    fn output(&mut self, bytes: u32) -> Result<&mut Output>;
+    fn output(&mut self, record: &RecordRef<'_>, is_marker: bool) -> Result<&mut Output>;
 
     /// A row was copied, with this record.
     fn copied(&mut self, copied: Copied, record: &RecordRef<'_>);
@@ -257,7 +258,7 @@ fn copy_one(
     done: &mut Rewritten,
     sink: &mut dyn Sink,
 ) -> Result<()> {
-    let output = sink.output(u32::try_from(source.record.len()).unwrap_or(u32::MAX))?;
+    let output = sink.output(&source.record, pick.is_marker)?;
     let to = if pick.is_marker { output.push_tombstone(source)? } else { output.push(source)? };
     *(if pick.is_marker { &mut done.markers } else { &mut done.kept }) += 1;
     let Pick { input, ordinal: from, is_marker, .. } = pick;

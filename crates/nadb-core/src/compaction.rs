@@ -1,9 +1,13 @@
 //! What is asked of a compaction, how far one has come, and what it did.
 
+mod filter;
+
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::filter::{CompactionFilter, Fate, FilterRecord, FilterSource, Rewrite};
 
 /// Which keys a compaction is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -148,7 +152,7 @@ impl fmt::Debug for OnCompaction {
     }
 }
 
-/// What a compaction did, or several together.
+/// What a compaction did, or several together: what was asked for in one go may take several.
 ///
 /// ```
 /// use std::time::Duration;
@@ -183,6 +187,10 @@ pub struct CompactionReport {
     pub dropped_expired: u64,
     /// Tombstones that were dropped, for nothing was left that they marked.
     pub dropped_tombstones: u64,
+    /// Records that the compaction filter wanted dropped or rewritten, and that are: by writes of their own, so they are among `kept`.
+    pub filtered: u64,
+    /// Records of which the filter failed, by an error or a panic; they stay as they were.
+    pub filter_failures: u64,
     /// Bytes of the files that were replaced.
     pub bytes_before: u64,
     /// Bytes of the files in their place.
@@ -227,6 +235,8 @@ impl CompactionReport {
         add(&mut self.dropped_dead, other.dropped_dead);
         add(&mut self.dropped_expired, other.dropped_expired);
         add(&mut self.dropped_tombstones, other.dropped_tombstones);
+        add(&mut self.filtered, other.filtered);
+        add(&mut self.filter_failures, other.filter_failures);
         add(&mut self.bytes_before, other.bytes_before);
         add(&mut self.bytes_after, other.bytes_after);
         add(&mut self.bytes_written, other.bytes_written);
@@ -241,7 +251,7 @@ impl fmt::Display for CompactionReport {
         write!(
             f,
             "{} segments into {}, {} into {}; {} records kept, {} dead, {} expired and {} tombstones dropped; {} written \
-             in {:.2} s{}",
+             in {:.2} s",
             self.segments_in,
             self.segments_out,
             Size(self.bytes_before),
@@ -252,8 +262,11 @@ impl fmt::Display for CompactionReport {
             self.dropped_tombstones,
             Size(self.bytes_written),
             self.elapsed.as_secs_f64(),
-            if self.cancelled { "; cancelled" } else { "" },
-        )
+        )?;
+        if self.filtered + self.filter_failures > 0 {
+            write!(f, "; {} filtered, the filter failed {} times", self.filtered, self.filter_failures)?;
+        }
+        f.write_str(if self.cancelled { "; cancelled" } else { "" })
     }
 }
 

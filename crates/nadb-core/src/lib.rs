@@ -32,7 +32,8 @@ pub use capabilities::{BatchAtomicity, Capabilities, ClockSource, Feature, ScanC
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{Codec, CodecError, Compression, compress, decompress};
 pub use compaction::{
-    CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, OnCompaction,
+    CompactionFilter, CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, Fate,
+    FilterRecord, FilterSource, OnCompaction, Rewrite,
 };
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use error::{Error, ErrorKind, Result};

@@ -177,7 +177,11 @@ pub struct Stats {
     pub compacted_bytes: u64,
     /// Bytes that they have written; part of `written_bytes`.
     pub compaction_written_bytes: u64,
-    /// Why the last compaction in the background was not done; `None` where all is well.
+    /// Records that the compaction filter has dropped or rewritten.
+    pub filtered_records: u64,
+    /// Records of which it failed, by an error or a panic.
+    pub filter_failures: u64,
+    /// Why the last compaction in the background was not done, or what the compaction filter failed of; `None` where all is well.
     pub compaction_failure: Option<String>,
     /// Segments that compactions have replaced and whose files are still there, because somebody holds what is in them.
     pub retired_segments: u64,

@@ -11,6 +11,7 @@
 mod copy;
 mod driver;
 mod facts;
+mod filter;
 mod request;
 mod settle;
 #[cfg(test)]
@@ -39,7 +40,8 @@ pub(crate) trait Control {
 }
 
 impl Shared {
-    /// Replaces segments, all sealed and in the list of segments, by what is live in them. The caller is the only one who compacts.
+    /// Replaces segments, all sealed and in the list of segments, by what is live in them; gives the new ones. The caller is the only
+    /// one who compacts.
     ///
     /// # Errors
     /// `Corruption` where a live record does not verify, `NoSpace`, `Io`, and what `control` answers: the store is as before.
@@ -49,7 +51,7 @@ impl Shared {
         inputs: &[Arc<Slot>],
         output_bytes: u64,
         control: &mut dyn Control,
-    ) -> Result<CompactionReport> {
+    ) -> Result<(CompactionReport, Vec<Arc<Slot>>)> {
         self.check_open_to_read()?;
         // Keys are moved in the index alone: none is left in the checkpoint.
         self.keyspace.load_all()?;
@@ -57,11 +59,11 @@ impl Shared {
         let copies = self.copy(inputs, &others, output_bytes, control)?;
         let report = report(inputs, &copies);
         let blobs = named_blobs(inputs)?;
-        let compaction = self.keyspace.while_nothing_moves(|| self.install(inputs, copies))?;
+        let (compaction, outputs) = self.keyspace.while_nothing_moves(|| self.install(inputs, copies))?;
         self.log.retire(compaction, self.unnamed(blobs)?);
         // What is still in use goes later.
         let _ = self.remove_retired();
-        Ok(report)
+        Ok((report, outputs))
     }
 
     /// Removes the files of replaced segments that nobody holds any more.

@@ -506,7 +506,10 @@ impl Handle {
         shared.woken.notify_all();
         shared.compactor.stop();
         for thread in threads.drain(..) {
-            let _ = thread.join();
+            // A compaction filter may close the store, too: its thread ends behind this.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
         // Somebody else's compaction: it sees that the store is being closed.
         drop(shared.compactor.wait());
@@ -581,7 +584,10 @@ impl Shared {
         stats.compactions = compacted.compactions;
         stats.compacted_bytes = compacted.bytes_before;
         stats.compaction_written_bytes = compacted.bytes_written;
-        stats.compaction_failure = self.compactor.failure.lock().as_ref().map(Error::to_string);
+        (stats.filtered_records, stats.filter_failures) = (compacted.filtered, compacted.filter_failures);
+        let failure = |failure: &Mutex<Option<Error>>| failure.lock().as_ref().map(Error::to_string);
+        stats.compaction_failure =
+            failure(&self.compactor.failure).or_else(|| failure(&self.compactor.filter_failure));
         let (retired_bytes, retired_segments) = self.log.retired();
         (stats.retired_bytes, stats.retired_segments) = (retired_bytes, retired_segments as u64);
         stats.written_bytes = load(&log.written_bytes) + compacted.bytes_written;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nadb_core::limits::VALUE_BYTES_MAX;
-use nadb_core::{Clock, Compression, Durability, Entropy, Error, OnOpen, OsEntropy, Result, SystemClock};
+use nadb_core::{
+    Clock, CompactionFilter, Compression, Durability, Entropy, Error, OnOpen, OsEntropy, Result, SystemClock,
+};
 use nadb_log::ReadMode;
 
 use crate::memory::{MEMORY_LIMIT, MEMORY_LIMIT_MIN};
@@ -77,6 +79,11 @@ pub struct Options {
     /// The most that compactions write, in bytes a second, whatever else is going on; `None` for no bound. Beside busy users they
     /// take a small share of the time anyway.
     pub compaction_bytes_per_s: Option<u64>,
+    /// Bytes of the disk that compactions leave free: one that would need some of these waits, or takes fewer segments.
+    pub compaction_room_left: u64,
+    /// What is asked about records that a compaction has copied, and that it may have dropped or rewritten. See
+    /// `StoreBuilder::compaction_filter` of the crate `nadb`.
+    pub compaction_filter: Option<CompactionFilter>,
     /// Whether the store keeps when keys were last read. It costs memory, some 11 to 22 bytes for each key that was read, and
     /// each read a little time.
     pub track_access: bool,
@@ -114,6 +121,8 @@ impl Default for Options {
             auto_compact: true,
             dead_share: 0.2,
             compaction_bytes_per_s: None,
+            compaction_room_left: 64 << 20,
+            compaction_filter: None,
             track_access: false,
             access_flush_interval: Duration::from_secs(600),
             on_open: None,

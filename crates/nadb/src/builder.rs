@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nadb_core::{Compression, Durability, Error, OnOpen, OpenProgress, Result};
+use nadb_core::{
+    CompactionFilter, Compression, Durability, Error, Fate, FilterRecord, OnOpen, OpenProgress, Result,
+};
 use nadb_engine::{Engine, Options, ReadMode};
 use nadb_vfs::RealFs;
 
@@ -85,6 +87,79 @@ impl StoreBuilder {
     /// anyway.
     pub fn compaction_rate(mut self, bytes_per_s: u64) -> StoreBuilder {
         self.options.compaction_bytes_per_s = Some(bytes_per_s);
+        self
+    }
+
+    /// Bytes of the disk that compactions leave free; default 64 MiB. One that would need some of these takes fewer segments at a time, or
+    /// waits until there is room ([`Stats::compaction_failure`](crate::Stats::compaction_failure) says so). Writes may use them.
+    ///
+    /// ```
+    /// use nadb::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder().path(&path).compaction_room_left(1 << 30).open()?;
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn compaction_room_left(mut self, bytes: u64) -> StoreBuilder {
+        self.options.compaction_room_left = bytes;
+        self
+    }
+
+    /// A function that is asked about each live record that a compaction has copied, and says whether it stays, goes, or gets another
+    /// value; default none. It is for data that loses its worth by rules that only the application knows, and for changing old
+    /// records to a new form bit by bit, as they are copied anyway.
+    ///
+    /// What to know of it:
+    ///
+    /// - Its answers are written as batches under the condition that each record is still the one that it saw: a record that somebody has
+    ///   changed meanwhile stays as they left it. They are ordinary writes of the store's durability class; open snapshots still show
+    ///   what was there before, and what is dropped gives its space back to a later compaction.
+    /// - It sees a record when a compaction copies it: perhaps never, perhaps often, and in no order that can be relied on. So it has to
+    ///   give the same answer to the same record, and [`Fate::Keep`] to one that it has rewritten already: each other answer is a write.
+    ///   [`Store::compact`] asks it about every live record.
+    /// - It is never asked about what is deleted, overwritten or expired.
+    /// - It is called in the compactor's thread, or in that of whoever calls `compact`, one record at a time, and nothing is locked. It
+    ///   may read and write this store; only compacting it is refused. A handle that it owns keeps the store open, until somebody
+    ///   calls [`Store::close`].
+    /// - An error that it returns, and a panic, keeps the record as it is. Both are counted
+    ///   ([`Stats::filter_failures`](crate::Stats::filter_failures)) and told
+    ///   ([`Stats::compaction_failure`](crate::Stats::compaction_failure)). After eight of them it is not asked any more about the copies of
+    ///   that compaction. In a program that is built to abort at a panic, it does.
+    ///
+    /// ```
+    /// use nadb::{Fate, Rewrite, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = Store::builder()
+    ///     .path(&path)
+    ///     .compaction_filter(|record| {
+    ///         if record.namespace() != "carts" {
+    ///             return Ok(Fate::Keep);
+    ///         }
+    ///         let value = record.value()?;
+    ///         Ok(match value.strip_prefix(b"v1:") {
+    ///             // Empty carts are nothing to keep, and those of version 1 get the form of version 2.
+    ///             Some(b"") => Fate::Drop,
+    ///             Some(items) => Fate::Rewrite(Rewrite::new([b"v2:", items].concat())),
+    ///             None => Fate::Keep,
+    ///         })
+    ///     })
+    ///     .open()?;
+    /// let carts = store.namespace("carts")?;
+    /// carts.set_many([("alice", "v1:tea"), ("bob", "v1:"), ("carol", "v2:")])?;
+    /// assert_eq!(store.compact()?.filtered, 2);
+    /// assert_eq!(carts.get("alice")?.unwrap(), b"v2:tea");
+    /// assert!(carts.get("bob")?.is_none());
+    /// assert_eq!(carts.get("carol")?.unwrap(), b"v2:");
+    /// # store.close()?;
+    /// # Ok::<(), nadb::Error>(())
+    /// ```
+    pub fn compaction_filter(
+        mut self,
+        decide: impl Fn(&FilterRecord<'_>) -> Result<Fate> + Send + Sync + 'static,
+    ) -> StoreBuilder {
+        self.options.compaction_filter = Some(CompactionFilter::new(decide));
         self
     }
 

@@ -54,9 +54,10 @@ mod typed;
 pub use bytes::Bytes;
 pub use nadb_core::{
     Attrs, CompactionProgress, CompactionRange, CompactionReport, CompactionRequest, Compression, Cursor,
-    Durability, Entry, Error, ErrorKind, Filter, MergeOperator, Metadata, NamespaceInfo, OpStats, OpTimes,
-    OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport, Result, SegmentInfo,
-    SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport, WriteTime, Written,
+    Durability, Entry, Error, ErrorKind, Fate, Filter, FilterRecord, FilterSource, MergeOperator, Metadata,
+    NamespaceInfo, OpStats, OpTimes, OpenPhase, OpenProgress, Outcome, PurgeReport, ReadTime, RecoveryReport,
+    Result, Rewrite, SegmentInfo, SegmentState, SortField, Span, Stats, Tags, TimeSpent, Value, VerifyReport,
+    WriteTime, Written,
 };
 pub use nadb_engine::{
     AfterLoss, BrokenBatch, DamagedRange, FoundNamespace, LostKind, LostRecord, ManifestFound, NumberRange,

@@ -279,9 +279,12 @@ impl Store {
     ///
     /// Space that somebody still uses, a snapshot or a value that is held, comes back when they let go of it.
     ///
+    /// What is too much for one compaction is done in parts, each of which takes a quarter of
+    /// [`memory_limit`](StoreBuilder::memory_limit) beside it at most, and copies at most four times that; each gives its space back before the next one begins.
+    ///
     /// # Errors
     /// `Unsupported` on a backend without [`Feature::Compact`](crate::backend::Feature::Compact); those of any write; `Corruption` where
-    /// a live record does not verify. The store is as it was.
+    /// a live record does not verify; `InvalidInput` in a compaction filter. No record is lost; parts that were done before stay so.
     ///
     /// ```
     /// let store = nadb::Store::memory()?;

@@ -35,6 +35,7 @@ cargo xtask COMMAND
   models                         what threads do to each other in the index, in every order (loom)
   hash4 [PACKAGE…]               the suite with key hashes cut to 4 bits, so that everything collides
   kill [--rounds N]              child processes killed under load, N rounds per durability class (default 200)
+  fixtures                       writes the stores of crates/nadb-testkit/fixtures anew, after a change of the format
   crash                          the crash simulation, whole
   stress [--seconds N]           writers, readers, held values and snapshots under constant sealing (default 300)
   fuzz [--seconds N] [TARGET…]   each fuzz target for N seconds (default 60); needs a nightly toolchain, else exit code 3
@@ -71,6 +72,7 @@ fn run(command: &str, mut args: Args) -> Outcome {
             let seconds = args.number("--seconds", 300)?;
             args.finish().and_then(|()| suite::stress(seconds))
         }
+        "fixtures" => args.finish().and_then(|()| suite::fixtures()),
         "crash" => args.finish().and_then(|()| suite::crash()),
         "fuzz" => {
             let seconds = args.number("--seconds", 60)?;

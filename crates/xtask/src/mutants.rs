@@ -500,7 +500,7 @@ pub(crate) const TABLE: &[Mutant] = &[
     Mutant {
         guard: "compact.later_segment_is_found",
         package: "nadb-engine",
-        test: "a_reader_from_before_a_segment_finds_what_is_leaving_it",
+        test: "who_looks_with_an_old_table_finds_what_is_in_a_newer_segment_that_is_being_replaced",
         without: "A read that began before a segment was there calls the store corrupt when a compaction replaces that segment.",
     },
     Mutant {
@@ -532,5 +532,17 @@ pub(crate) const TABLE: &[Mutant] = &[
         package: "nadb",
         test: "a_position_is_told_when_what_is_before_it_is_durable",
         without: "A copy that goes on after a power cut leaves out what the target had acknowledged and lost.",
+    },
+    Mutant {
+        guard: "filter.only_what_it_saw",
+        package: "nadb-engine",
+        test: "a_record_that_changed_meanwhile_is_left_as_it_is",
+        without: "A compaction filter overwrites and deletes what was written since it looked.",
+    },
+    Mutant {
+        guard: "filter.panic_is_caught",
+        package: "nadb-engine",
+        test: "a_panic_and_an_error_keep_the_record_and_are_told",
+        without: "A compaction filter that panics ends the compactor's thread, and space comes back no more.",
     },
 ];

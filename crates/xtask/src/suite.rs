@@ -51,6 +51,11 @@ pub(crate) fn kill(rounds: u64) -> Outcome {
     testkit("kill", "NADB_KILL_ROUNDS", &rounds.to_string())
 }
 
+/// Writes the fixtures of the format anew.
+pub(crate) fn fixtures() -> Outcome {
+    testkit("fixtures::", "NADB_FIXTURES_WRITE", "1")
+}
+
 /// The stress, for `seconds`.
 pub(crate) fn stress(seconds: u64) -> Outcome {
     testkit("stress::", "NADB_STRESS_SECONDS", &seconds.to_string())

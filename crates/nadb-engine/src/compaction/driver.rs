@@ -17,6 +17,7 @@ use nadb_log::{Direction, RowCursor};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Control;
+use super::filter::is_filtering;
 use crate::engine::Shared;
 use crate::options::Options;
 use crate::slot::Slot;
@@ -50,6 +51,8 @@ pub(crate) struct Compactor {
     pub(crate) totals: Mutex<CompactionReport>,
     /// The last failure, until a compaction succeeds.
     pub(crate) failure: Mutex<Option<Error>>,
+    /// What the filter failed of at the last compaction.
+    pub(crate) filter_failure: Mutex<Option<Error>>,
     /// Bytes of all files, and those of them that live records need, when that was last looked at.
     file_bytes: AtomicU64,
     kept_bytes: AtomicU64,
@@ -116,6 +119,15 @@ fn closing() -> Error {
         ErrorKind::Closed,
         "the store is being closed; the compaction was given up, and nothing was lost",
     )
+}
+
+/// What a compaction did, and the segments that it made.
+pub(super) type Compacted = (CompactionReport, Vec<Arc<Slot>>);
+
+/// Refuses what would ask the filter while it is being asked.
+pub(super) fn check_no_filter() -> Result<()> {
+    let what = "a compaction filter cannot compact its store; it may read and write it";
+    if is_filtering() { Err(Error::invalid(what)) } else { Ok(()) }
 }
 
 /// Compacts at the pace that users leave to it.
@@ -245,6 +257,10 @@ impl Shared {
     /// Slows a writer of so many bytes, which holds nothing, where files grow faster than space comes back.
     #[cold]
     pub(crate) fn slow_down(&self, bytes: u64) {
+        // The compactor must not wait for itself.
+        if is_filtering() {
+            return;
+        }
         let load = self.load();
         let delay = self.brake().delay(bytes, load.file_bytes, load.kept_bytes);
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
@@ -256,7 +272,7 @@ impl Shared {
         }
     }
 
-    fn run_compactor(&self) {
+    fn run_compactor(self: &Arc<Self>) {
         let clock = &self.options.clock;
         let (mut last_bytes, mut quiet_since) = (self.load().bytes, clock.monotonic());
         let mut wait = Some(LOOK);
@@ -303,7 +319,16 @@ impl Shared {
     ///
     /// # Errors
     /// As a compaction; `NoSpace` where the disk has no room for one that is due.
-    pub(crate) fn compact_next(&self, demand: Demand) -> Result<Option<CompactionReport>> {
+    pub(crate) fn compact_next(self: &Arc<Self>, demand: Demand) -> Result<Option<CompactionReport>> {
+        check_no_filter()?;
+        let Some((mut report, copies)) = self.compact_chosen_next(demand)? else { return Ok(None) };
+        *self.compactor.filter_failure.lock() = None;
+        self.filter_copies(&copies, &mut Paced::new(self, None), &mut report)?;
+        Ok(Some(report))
+    }
+
+    /// The same without the filter; gives the segments that it may be asked about.
+    fn compact_chosen_next(&self, demand: Demand) -> Result<Option<Compacted>> {
         let _running = self.compactor.running.lock();
         self.check_open_to_read()?;
         self.clear_markers()?;
@@ -326,7 +351,7 @@ impl Shared {
                     let _open = self.check_open()?;
                     self.end_active()?;
                     self.seal_all()?;
-                    return Ok(Some(CompactionReport::default()));
+                    return Ok(Some(Compacted::default()));
                 }
                 Ok(None)
             }
@@ -338,7 +363,7 @@ impl Shared {
         self.policy.verdicts(&self.facts(), &self.moment(Demand::AtRest))
     }
 
-    fn compact_choice(&self, choice: &Choice) -> Result<CompactionReport> {
+    fn compact_choice(&self, choice: &Choice) -> Result<Compacted> {
         let slots = self.keyspace.slots();
         let is_meant = |slot: &&Arc<Slot>| choice.inputs.contains(&slot.segment.id());
         let inputs: Vec<Arc<Slot>> = slots.iter().filter(is_meant).cloned().collect();
@@ -352,12 +377,12 @@ impl Shared {
         inputs: &[Arc<Slot>],
         output_bytes: u64,
         paced: &mut Paced<'_>,
-    ) -> Result<CompactionReport> {
+    ) -> Result<Compacted> {
         paced.begin(inputs);
         let begun = self.options.clock.monotonic();
         let done = self.compact_slots(inputs, output_bytes, paced);
-        let mut report = match done {
-            Ok(report) => report,
+        let (mut report, outputs) = match done {
+            Ok(done) => done,
             Err(error) => {
                 self.note_unreadable(&error, inputs);
                 return Err(error);
@@ -367,7 +392,7 @@ impl Shared {
         paced.end(inputs.len(), report.bytes_written);
         self.compactor.gone.fetch_add(inputs.len() as u64, Ordering::Relaxed);
         self.compactor.totals.lock().add(&report);
-        Ok(report)
+        Ok((report, outputs))
     }
 
     /// A segment with a live record that does not verify is not tried again: it stays as it is for a repair.

@@ -11,8 +11,6 @@ use crate::slot::Slot;
 
 /// What a frame with one small record takes beside it.
 const FRAME_BYTES: u64 = 24;
-/// Room of the disk that a compaction leaves to others.
-const ROOM_LEFT: u64 = 64 << 20;
 
 impl Shared {
     /// All segments.
@@ -71,7 +69,10 @@ impl Shared {
 
     /// The circumstances of a decision.
     pub(super) fn moment(&self, demand: Demand) -> Moment {
-        let room = self.log.available().map_or(u64::MAX, |bytes| bytes.saturating_sub(ROOM_LEFT));
+        let room = self
+            .log
+            .available()
+            .map_or(u64::MAX, |bytes| bytes.saturating_sub(self.options.compaction_room_left));
         Moment { now_ms: self.now_ms(), newest_seq: self.log.published_seq(), room_bytes: room, demand }
     }
 }

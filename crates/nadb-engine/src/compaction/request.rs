@@ -1,22 +1,67 @@
-//! Compactions that somebody asks for: of everything, of a namespace or key range, of chosen segments, or only as an estimate.
+//! Compactions that somebody asks for: of everything, of a namespace or key range, of chosen segments, or only as an estimate. What
+//! is too much for one compaction is done in parts, each installed by itself.
 
 use std::sync::Arc;
 
-use nadb_core::{CompactionRange, CompactionReport, CompactionRequest, NamespaceId, Result};
+use nadb_compact::{Demand, PartBounds, SegmentFacts};
+use nadb_core::{CompactionRange, CompactionReport, CompactionRequest, NamespaceId, Result, SegmentId};
 use nadb_log::{Direction, RowCursor, RowsCursor};
 
-use super::driver::Paced;
+use super::driver::{Paced, check_no_filter};
 use crate::engine::Shared;
 use crate::slot::Slot;
 
+/// The most that a part of a request takes of `memory_limit`, beside it, is one of so many parts of that.
+const PART_MEMORY_OF_LIMIT: u64 = 4;
+/// And it copies at most so many times `memory_limit`: what is given up when it is cancelled.
+const PART_BYTES_BY_LIMIT: u64 = 4;
+
+/// What a request comes to.
+#[derive(Debug, Default)]
+struct Meant {
+    /// To be compacted, each by itself, in this order.
+    parts: Vec<Vec<SegmentId>>,
+    /// Compacting them would gain nothing.
+    done: Vec<SegmentId>,
+}
+
 impl Shared {
-    /// Compacts what a request means: the active segment too, as far as it is meant.
+    /// Compacts what a request means, in parts: the active segment too, as far as it is meant. Where there is a filter, it is asked
+    /// about every live record that is meant.
     ///
     /// # Errors
-    /// As [`Shared::compact_slots`]; `InvalidInput` for a namespace's name that cannot be one.
-    pub(crate) fn compact(&self, request: &CompactionRequest) -> Result<CompactionReport> {
-        let _running = self.compactor.running.lock();
+    /// As [`Shared::compact_slots`] and [`Shared::filter_copies`]: parts that were done stay so. `InvalidInput` for a namespace's
+    /// name that cannot be one, and in a filter.
+    pub(crate) fn compact(self: &Arc<Self>, request: &CompactionRequest) -> Result<CompactionReport> {
+        check_no_filter()?;
         let begun = self.options.clock.monotonic();
+        let meant = self.begin_request(request)?;
+        if request.dry_run {
+            return Ok(self.estimate(&meant.parts));
+        }
+        let (mut report, mut paced) = (CompactionReport::default(), Paced::new(self, Some(request)));
+        *self.compactor.filter_failure.lock() = None;
+        for facts in
+            self.facts().iter().filter(|facts| meant.parts.iter().flatten().any(|id| *id == facts.id))
+        {
+            paced.progress.total_segments += 1;
+            paced.progress.total_bytes += facts.file_bytes;
+        }
+        let mut parts = meant.parts.iter();
+        let done = parts.try_for_each(|part| self.compact_part(part, &mut paced, &mut report));
+        let done =
+            done.and_then(|()| self.filter_copies(&self.slots_of(&meant.done), &mut paced, &mut report));
+        match done {
+            Err(_) if paced.is_cancelled => report.cancelled = true,
+            done => done?,
+        }
+        report.elapsed = self.options.clock.monotonic().saturating_sub(begun);
+        Ok(report)
+    }
+
+    /// Seals what is meant, unless it is only about an estimate, and says what is to be done.
+    fn begin_request(&self, request: &CompactionRequest) -> Result<Meant> {
+        let _running = self.compactor.running.lock();
         if !request.dry_run {
             let _open = self.check_open()?;
             self.end_active()?;
@@ -25,47 +70,58 @@ impl Shared {
         self.check_open_to_read()?;
         self.keyspace.purge_dropped()?;
         self.clear_markers()?;
-        let meant = self.meant(&request.range)?;
-        let (mut report, mut paced) = (CompactionReport::default(), Paced::new(self, Some(request)));
-        if meant.is_empty() {
-            return Ok(report);
-        }
-        paced.progress.total_segments = meant.len() as u64;
-        paced.progress.total_bytes = meant.iter().map(|slot| slot.segment.file_bytes()).sum();
-        if request.dry_run {
-            return Ok(self.estimate(&meant));
-        }
-        let output_bytes = self.policy.output_bytes(self.facts().iter().map(|facts| facts.file_bytes).sum());
-        let done = self.compact_counted(&meant, output_bytes, &mut paced);
-        match done {
-            Ok(done) => report = done,
-            Err(_) if paced.is_cancelled => report.cancelled = true,
-            Err(error) => return Err(error),
-        }
-        report.elapsed = self.options.clock.monotonic().saturating_sub(begun);
-        Ok(report)
+        self.meant(&request.range)
+    }
+
+    /// Compacts one part, asks the filter about it, and lets go of what it replaces.
+    fn compact_part(
+        self: &Arc<Self>,
+        part: &[SegmentId],
+        paced: &mut Paced<'_>,
+        report: &mut CompactionReport,
+    ) -> Result<()> {
+        let copies = {
+            let _running = self.compactor.running.lock();
+            self.check_open_to_read()?;
+            // Without those that the compactor has replaced in between: it has done what was to be done.
+            let inputs = self.slots_of(part);
+            if inputs.is_empty() {
+                return Ok(());
+            }
+            let output_bytes =
+                self.policy.output_bytes(self.facts().iter().map(|facts| facts.file_bytes).sum());
+            let (done, copies) = self.compact_counted(&inputs, output_bytes, paced)?;
+            report.add(&done);
+            copies
+        };
+        // The next part needs the room. What is in use goes later.
+        let _ = self.remove_retired();
+        self.filter_copies(&copies, paced, report)
     }
 
     /// Compacts those of some segments that are sealed.
     ///
     /// # Errors
-    /// As [`Shared::compact_slots`].
-    pub(crate) fn compact_chosen(&self, ids: &[u32]) -> Result<CompactionReport> {
-        let _running = self.compactor.running.lock();
-        let slots = self.keyspace.slots();
-        let is_meant = |slot: &&Arc<Slot>| slot.segment.is_sealed() && ids.contains(&slot.segment.id().0);
-        let inputs: Vec<Arc<Slot>> = slots.iter().filter(is_meant).cloned().collect();
-        if inputs.is_empty() {
-            return Ok(CompactionReport::default());
-        }
-        let output_bytes = self.policy.output_bytes(self.facts().iter().map(|facts| facts.file_bytes).sum());
-        self.compact_counted(&inputs, output_bytes, &mut Paced::new(self, None))
+    /// As [`Shared::compact`].
+    pub(crate) fn compact_chosen(self: &Arc<Self>, ids: &[u32]) -> Result<CompactionReport> {
+        check_no_filter()?;
+        let ids: Vec<SegmentId> = ids.iter().copied().map(SegmentId).collect();
+        let mut report = CompactionReport::default();
+        self.compact_part(&ids, &mut Paced::new(self, None), &mut report)?;
+        Ok(report)
     }
 
-    /// What a compaction of these segments would come to.
-    fn estimate(&self, slots: &[Arc<Slot>]) -> CompactionReport {
+    /// Those of some segments that are sealed, and in the list of segments.
+    fn slots_of(&self, ids: &[SegmentId]) -> Vec<Arc<Slot>> {
+        let slots = self.keyspace.slots();
+        let is_meant = |slot: &&Arc<Slot>| slot.segment.is_sealed() && ids.contains(&slot.segment.id());
+        slots.iter().filter(is_meant).cloned().collect()
+    }
+
+    /// What a compaction of these parts would come to.
+    fn estimate(&self, parts: &[Vec<SegmentId>]) -> CompactionReport {
         let mut report = CompactionReport::default();
-        for facts in slots.iter().map(|slot| self.facts_of(slot)) {
+        for facts in self.slots_of(&parts.concat()).iter().map(|slot| self.facts_of(slot)) {
             report.segments_in += 1;
             report.bytes_before += facts.file_bytes;
             report.bytes_after += facts.kept_bytes();
@@ -75,27 +131,42 @@ impl Shared {
         let all: u64 = self.facts().iter().map(|facts| facts.file_bytes).sum();
         report.segments_out = report.bytes_after.div_ceil(self.policy.output_bytes(all).max(1));
         report.bytes_written = report.bytes_after;
-        report.compactions = 1;
+        report.compactions = parts.len() as u64;
         report
     }
 
-    /// The segments that a request is about: all that hold any of its keys, unless nothing is to be gained from any of them.
-    fn meant(&self, range: &CompactionRange) -> Result<Vec<Arc<Slot>>> {
+    /// What a request is about: all segments that hold any of its keys. Where one compaction can take them all, it does, unless
+    /// nothing is to be gained from any of them; else parts are made of those from which something is.
+    fn meant(&self, range: &CompactionRange) -> Result<Meant> {
         let slots = self.keyspace.slots();
-        let mut meant: Vec<Arc<Slot>> = Vec::new();
+        let (mut meant, mut facts) = (Vec::new(), Vec::new());
         for slot in slots.iter().filter(|slot| slot.segment.is_sealed()) {
             if self.holds(slot, range)? && !self.compactor.is_unreadable(slot.segment.id()) {
                 meant.push(Arc::clone(slot));
+                facts.push(self.facts_of(slot));
             }
         }
-        let is_done = meant.iter().all(|slot| {
-            let facts = self.facts_of(slot);
-            facts.is_compacted && u64::from(facts.rows) == u64::from(facts.live_rows) && !facts.is_damaged
-        });
-        if is_done && is_one_run(&meant)? {
-            meant.clear();
+        let is_done =
+            |facts: &SegmentFacts| facts.is_compacted && facts.rows == facts.live_rows && !facts.is_damaged;
+        let bounds = self.part_bounds();
+        let parts = bounds.divide(&facts);
+        if parts.len() > 1 || facts.iter().all(is_done) && is_one_run(&meant)? {
+            let (done, to_do): (Vec<SegmentFacts>, Vec<_>) = facts.into_iter().partition(is_done);
+            return Ok(Meant {
+                parts: bounds.divide(&to_do),
+                done: done.iter().map(|facts| facts.id).collect(),
+            });
         }
-        Ok(meant)
+        Ok(Meant { parts, done: Vec::new() })
+    }
+
+    /// The most that one part of a request takes.
+    fn part_bounds(&self) -> PartBounds {
+        let limit = self.options.memory_limit;
+        PartBounds {
+            memory_bytes: limit / PART_MEMORY_OF_LIMIT,
+            kept_bytes: limit.saturating_mul(PART_BYTES_BY_LIMIT).min(self.moment(Demand::AtRest).room_bytes),
+        }
     }
 
     /// Whether a segment holds keys of a range.

@@ -40,8 +40,12 @@ pub(super) enum Installed {
 }
 
 impl Shared {
-    /// Puts copies in the place of `inputs`. Nobody else moves keys meanwhile.
-    pub(super) fn install(&self, inputs: &[Arc<Slot>], copies: Copies) -> Result<Compaction> {
+    /// Puts copies in the place of `inputs`, and gives their slots. Nobody else moves keys meanwhile.
+    pub(super) fn install(
+        &self,
+        inputs: &[Arc<Slot>],
+        copies: Copies,
+    ) -> Result<(Compaction, Vec<Arc<Slot>>)> {
         self.install_in_steps(inputs, copies, |_| ())
     }
 
@@ -51,7 +55,7 @@ impl Shared {
         inputs: &[Arc<Slot>],
         mut copies: Copies,
         mut between: impl FnMut(Installed),
-    ) -> Result<Compaction> {
+    ) -> Result<(Compaction, Vec<Arc<Slot>>)> {
         // Everything that can fail comes before the manifest: memory must be able to follow it.
         let (outputs, offsets) = outputs(&copies)?;
         let forwards: Vec<Forward> = inputs
@@ -84,7 +88,7 @@ impl Shared {
             slots.iter().for_each(|slot| slot.note_expiry(0));
         }
         self.keyspace.forget_replaced();
-        Ok(copies.compaction)
+        Ok((copies.compaction, slots))
     }
 
     /// Points the index to the copies of a segment's rows.

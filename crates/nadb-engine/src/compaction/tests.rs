@@ -2,16 +2,19 @@
 
 mod damage;
 mod durable;
+mod expiring;
+mod filter;
 mod held;
 mod markers;
 mod moments;
+mod parts;
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use nadb_core::{
-    Action, Clock, CompactionReport, CompactionRequest, Durability, ExpiryUpdate, ManualClock, Operation,
-    Ordinal, Put, SeededEntropy,
+    Action, Clock, CompactionFilter, CompactionReport, CompactionRequest, Durability, ExpiryUpdate,
+    ManualClock, Operation, Ordinal, Put, SeededEntropy,
 };
 use nadb_vfs::{Fs, SimFs};
 
@@ -39,6 +42,9 @@ struct Place {
     seed: u64,
     durability: Durability,
     checkpoint_rows: u64,
+    filter: Option<CompactionFilter>,
+    memory_limit: u64,
+    room_left: u64,
 }
 
 impl Place {
@@ -51,6 +57,9 @@ impl Place {
             seed: 0,
             durability: Durability::Flushed,
             checkpoint_rows: u64::MAX,
+            filter: None,
+            memory_limit: Options::default().memory_limit,
+            room_left: Options::default().compaction_room_left,
         }
     }
 
@@ -62,6 +71,9 @@ impl Place {
             blob_above: Some(ABOVE as u64),
             checkpoint_rows: self.checkpoint_rows,
             durability: self.durability,
+            compaction_filter: self.filter.clone(),
+            memory_limit: self.memory_limit,
+            compaction_room_left: self.room_left,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(self.seed)),
             ..Options::default()
@@ -106,6 +118,10 @@ impl Store {
         self.act(key, Action::Put(Put::new(value.as_bytes())));
     }
 
+    fn set_all(&self, pairs: &[(&str, &str)]) {
+        pairs.iter().for_each(|(key, value)| self.set(key, value));
+    }
+
     fn set_expiring(&self, key: &str, after_ms: u64) {
         let mut put = Put::new(b"expires".as_slice());
         put.expiry = ExpiryUpdate::AtMs(self.place.clock.now_ms() + after_ms);
@@ -132,7 +148,7 @@ impl Store {
         let inputs: Vec<_> = which.iter().map(|at| Arc::clone(&sealed[*at])).collect();
         let report = {
             let _running = self.shared().compactor.wait();
-            self.shared().compact_slots(&inputs, 0, &mut Nothing).unwrap()
+            self.shared().compact_slots(&inputs, 0, &mut Nothing).unwrap().0
         };
         let is_new = |slot: &&Arc<Slot>| !sealed.iter().any(|old| Arc::ptr_eq(old, slot));
         let made = self.sealed();

@@ -4,6 +4,8 @@
 //! on standard output after the engine has acknowledged it. In mode `close:N` each of them does N steps, then the store is closed in
 //! order, with a checkpoint, and that is said. In mode `open` it ends without closing, in mode `hold` it does nothing more.
 //!
+//! With `compact:` before the mode one more thread compacts without a pause, and says when it begins and when it is done.
+//!
 //! In every second round another thread holds snapshots and readers, and looks whether they stay as they were.
 
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nadb_core::{
-    Action, Add, Durability, Entry, ExpiryUpdate, Merge, Operation, Put, Result, ValueWriter, WriteOptions,
+    Action, Add, CompactionRequest, Durability, Entry, ExpiryUpdate, Merge, Operation, Put, Result,
+    ValueWriter, WriteOptions,
 };
 use nadb_engine::{Engine, Options, Snapshot};
 use nadb_testkit::kill::{Ack, BRIEF, Change, Effect, STEPS_AT_FULL_SPEED, Step, THREADS, step};
@@ -31,23 +34,26 @@ const LOOKS: usize = 8;
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [dir, class, seed, round, mode] = words.as_slice() else {
-        panic!("usage: nadb-kill-child DIR buffered|flushed|synced SEED ROUND write|open|hold");
+        panic!(
+            "usage: nadb-kill-child DIR buffered|flushed|synced SEED ROUND [compact:]write|close:N|open|hold"
+        );
     };
     let number = |word: &str| word.parse::<u64>().expect("seed and round are numbers");
     let (seed, round) = (number(seed), number(round));
+    let (compacts, mode) = mode.strip_prefix("compact:").map_or((false, mode.as_str()), |mode| (true, mode));
     say("opening");
-    let engine = match Engine::open(Arc::new(RealFs), Path::new(dir), options(class)) {
+    let engine = match Engine::open(Arc::new(RealFs), Path::new(dir), options(class, compacts)) {
         Ok(engine) => engine,
         Err(error) => fail("open", &error),
     };
     say("opened");
-    match mode.as_str() {
-        "write" => write_all(&engine, seed, round, STEPS_MAX),
+    match mode {
+        "write" => write_all(&engine, seed, round, STEPS_MAX, compacts),
         "hold" => loop {
             std::thread::sleep(Duration::from_secs(1));
         },
         mode if mode.starts_with("close:") => {
-            write_all(&engine, seed, round, number(&mode["close:".len()..]));
+            write_all(&engine, seed, round, number(&mode["close:".len()..]), compacts);
             match engine.close() {
                 Ok(()) => say("closed"),
                 Err(error) => fail("close", &error),
@@ -57,8 +63,8 @@ fn main() {
     }
 }
 
-/// All writers, and who watches them.
-fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64) {
+/// All writers, and who watches them and compacts beside them.
+fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64, compacts: bool) {
     let done = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -69,6 +75,18 @@ fn write_all(engine: &Engine, seed: u64, round: u64, steps: u64) {
             });
         }
         scope.spawn(|| write_briefly(engine, &done));
+        if compacts {
+            scope.spawn(|| {
+                for number in seed ^ round.. {
+                    if let Err(error) = compact(engine, number) {
+                        fail("compact", &error);
+                    }
+                    if done.load(Ordering::Relaxed) >= THREADS {
+                        return;
+                    }
+                }
+            });
+        }
         if round.is_multiple_of(2) {
             while done.load(Ordering::Relaxed) < THREADS {
                 if let Err(error) = watch(engine) {
@@ -93,6 +111,21 @@ fn write_briefly(engine: &Engine, done: &AtomicU64) {
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// Compacts everything, what is due, or some segments.
+fn compact(engine: &Engine, number: u64) -> Result<()> {
+    say("compacting");
+    let done = match number % 5 {
+        0 => engine.compact(&CompactionRequest::new()),
+        1 => engine.compact_due(),
+        _ => {
+            let ids = engine.segments()?.into_iter().map(|segment| segment.id);
+            let is_meant = |id: &u32| (u64::from(*id) ^ number).count_ones().is_multiple_of(2);
+            engine.compact_segments(&ids.filter(is_meant).collect::<Vec<u32>>())
+        }
+    };
+    done.map(|_| say("compacted"))
 }
 
 /// Takes a snapshot and a reader of its longest value, and looks at both for some time.
@@ -137,9 +170,10 @@ fn content(snapshot: &Snapshot) -> Result<Vec<(String, Entry)>> {
     Ok(all)
 }
 
-fn options(class: &str) -> Options {
+fn options(class: &str, compacts: bool) -> Options {
     let mut options = Options::default();
-    options.memtable_size = 256 << 10;
+    // The smaller, the more segments there are to compact.
+    options.memtable_size = if compacts { 32 << 10 } else { 256 << 10 };
     options.buffer_size = 64 << 10;
     options.blob_above = Some(BLOB_ABOVE);
     options.checkpoint_rows = 0;

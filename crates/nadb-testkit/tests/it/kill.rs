@@ -4,7 +4,8 @@
 //! The steps of each writer are known ([`nadb_testkit::kill::step`]), and so is the store before the round. What a writer's
 //! keys hold afterwards must be what they held after some prefix of its steps, and the recovery's last number says exactly
 //! which prefix. The rounds of a class go on in one directory, so that recovery comes on top of recovery. In some of them the process
-//! closes the store in order if it gets that far, so that the next one opens it by a checkpoint.
+//! closes the store in order if it gets that far, so that the next one opens it by a checkpoint. In one class another thread compacts all
+//! the time: then nearly every kill hits a compaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -39,6 +40,11 @@ fn kill_flushed_keeps_everything_acknowledged() {
 #[test]
 fn kill_synced_keeps_everything_acknowledged() {
     Rounds::new("synced").run();
+}
+
+#[test]
+fn kill_while_compacting_keeps_everything_acknowledged_and_leaves_no_file() {
+    Rounds { compacts: true, ..Rounds::new("flushed") }.run();
 }
 
 #[test]
@@ -105,6 +111,8 @@ type State = BTreeMap<Place, Held>;
 
 struct Rounds {
     class: &'static str,
+    /// Whether another thread compacts all the time.
+    compacts: bool,
     count: u64,
     seed: u64,
     dice: Dice,
@@ -122,6 +130,8 @@ struct Rounds {
     from_checkpoint: u64,
     /// Blobs that the openings found, and kept.
     blobs: usize,
+    /// Rounds whose process was in a compaction when it was killed.
+    killed_compacting: u64,
 }
 
 impl Rounds {
@@ -131,6 +141,7 @@ impl Rounds {
         let seed = number("NADB_SEED").unwrap_or_else(|| u64::from(std::process::id()));
         Rounds {
             class,
+            compacts: false,
             count: number("NADB_KILL_ROUNDS").unwrap_or(20),
             seed,
             dice: Dice::new(seed),
@@ -143,6 +154,7 @@ impl Rounds {
             closed: 0,
             from_checkpoint: 0,
             blobs: 0,
+            killed_compacting: 0,
         }
     }
 
@@ -164,6 +176,9 @@ impl Rounds {
         }
         let Rounds { class, count, acknowledged, lost, cut_bytes, closed, from_checkpoint, blobs, .. } =
             &self;
+        if self.compacts {
+            println!("{} of the kills hit a compaction", self.killed_compacting);
+        }
         println!(
             "{class}: {count} rounds, {closed} closed before the kill, {acknowledged} steps acknowledged, {lost} of them lost, \
              {cut_bytes} bytes cut, {from_checkpoint} openings by a checkpoint, {blobs} blobs found"
@@ -179,6 +194,7 @@ impl Rounds {
             1 => format!("close:{}", 4 + self.dice.below(40)),
             _ => "write".to_owned(),
         };
+        let mode = if self.compacts { format!("compact:{mode}") } else { mode };
         let (mut child, lines) = spawn(self.dir.path(), self.class, self.seed, round, &mode);
         expect_line(&lines, "opening");
         expect_line(&lines, "opened");
@@ -194,6 +210,9 @@ impl Rounds {
         child.wait().unwrap();
         said.extend(lines.iter());
         let was_closed = said.pop_if(|line| line == "closed").is_some();
+        let (compactions, said): (Vec<_>, Vec<_>) =
+            said.into_iter().partition(|line| line.starts_with("compact"));
+        self.killed_compacting += u64::from(compactions.last().is_some_and(|line| line == "compacting"));
         let acks = said.iter().map(|line| ack(line)).collect();
         assert!(was_closed || !must_close, "round {round}: the process did not close the store");
         (acks, was_closed)

@@ -6,6 +6,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod faults;
+mod fixtures;
 mod kill;
 mod model;
 mod seal;

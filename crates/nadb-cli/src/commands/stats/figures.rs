@@ -93,6 +93,8 @@ impl Figures {
             .with("compactions", stats.compactions)
             .with("compacted_bytes", stats.compacted_bytes)
             .with("compaction_written_bytes", stats.compaction_written_bytes)
+            .with("filtered_records", stats.filtered_records)
+            .with("filter_failures", stats.filter_failures)
             .with("compaction_failure", stats.compaction_failure.clone())
             .with("retired_segments", stats.retired_segments)
             .with("retired_bytes", stats.retired_bytes)

@@ -241,3 +241,25 @@ fn a_namespace_that_a_view_has_is_compacted_around_it() {
     assert_eq!(store.content(), content(&[("a", "again")]));
     assert_eq!(store.engine.stats().unwrap().keys, 1);
 }
+
+#[test]
+fn of_the_records_that_make_and_drop_a_namespace_both_stay_or_none() {
+    let store = Store::new();
+    store.set("a", "there");
+    store.seal();
+    // A view keeps the keys in the index for a while.
+    let view = store.engine.snapshot().unwrap();
+    store.engine.drop_namespace(N).unwrap();
+    let put = Action::Put(Put::new(b"v".as_slice()));
+    store.engine.write(&[Operation::new("other", b"k".as_slice(), put)], None).unwrap();
+    store.seal();
+    let shared = store.shared();
+    let then = shared.namespaces_now();
+    drop(view);
+    shared.keyspace.purge_dropped().unwrap();
+    let rows: Vec<SystemRow> = store.sealed().iter().flat_map(|slot| slot.rows().system().unwrap()).collect();
+    let stay = |then| rows.iter().map(|row| shared.stays(row, &[], then)).collect::<Vec<bool>>();
+    // Whatever happens between looking at the one and at the other.
+    let now = shared.namespaces_now();
+    assert_eq!((stay(&then), stay(&now)), (vec![true, true, true], vec![false, false, true]));
+}
