@@ -69,6 +69,11 @@ pub(crate) trait Engine: Counted + Send + Sync {
     /// Shows so many rows in key order, from the first key that is not below `from`.
     fn scan(&self, from: &[u8], limit: usize, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()>;
 
+    /// Gives back at once what space can be given back, where the engine has a call for that; says whether it has.
+    fn compact(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Closes the store in order.
     fn close(self: Box<Self>) -> Result<()>;
 }

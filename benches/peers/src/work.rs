@@ -21,6 +21,8 @@ use crate::measure::{Figure, Timed, disk_bytes, rss_bytes, timed, written_bytes}
 
 /// No single workload takes longer; a slow engine does less of it, and its rate is that of what it did.
 const AT_MOST: Duration = Duration::from_secs(60);
+/// An engine whose files have not changed for so long has come to rest.
+const REST: Duration = Duration::from_secs(5);
 /// Rows of a batch.
 const BATCH: usize = 100;
 /// Rows of a short scan.
@@ -141,8 +143,8 @@ impl Work {
         let loaded = self.load(&*engine, &values, "1 load")?;
         if self.kind.is_store() {
             // Scans straight after the load, then what is left of background work is waited for.
-            self.scan_all(&*engine, &values)?;
-            self.scan_short(&*engine, &values)?;
+            self.scan_all(&*engine, &values, "11 scan all")?;
+            self.scan_short(&*engine, &values, "11 scan 100")?;
         }
         if self.kind.reads() {
             std::thread::sleep(Duration::from_secs(3));
@@ -198,7 +200,7 @@ impl Work {
         self.show(row, threads, &timed, None, None)
     }
 
-    fn scan_all(&self, engine: &dyn Engine, values: &Values) -> Result<()> {
+    fn scan_all(&self, engine: &dyn Engine, values: &Values, row: &str) -> Result<()> {
         let start = Instant::now();
         let mut count = 0;
         let mut wrong = 0;
@@ -211,10 +213,10 @@ impl Work {
         })?;
         ensure!(wrong == 0 && count == self.keys, "{count} rows, {wrong} wrong");
         let elapsed = start.elapsed();
-        self.show_plain("11 scan all", count, elapsed)
+        self.show_plain(row, count, elapsed)
     }
 
-    fn scan_short(&self, engine: &dyn Engine, values: &Values) -> Result<()> {
+    fn scan_short(&self, engine: &dyn Engine, values: &Values, row: &str) -> Result<()> {
         let starts: Vec<Key> = uniform(50_000, self.keys, SEED ^ 3).into_iter().map(key_of).collect();
         let timed = timed(starts.len(), 1, AT_MOST / 4, |n| {
             let mut wrong = 0;
@@ -224,7 +226,7 @@ impl Work {
             ensure!(wrong == 0, "{wrong} wrong rows");
             Ok(())
         })?;
-        self.show("11 scan 100", 1, &timed, None, None)
+        self.show(row, 1, &timed, None, None)
     }
 
     /// Looks at every byte of some values.
@@ -387,7 +389,30 @@ impl Work {
         if self.kind.reads() {
             self.check_some(&*engine, &values, self.keys)?;
         }
+        if self.kind.is_store() {
+            self.come_to_rest(&*engine, &values)?;
+        }
         engine.close()
+    }
+
+    /// What an overwritten store takes when its background work is done, and when it was told to compact; and how it scans then.
+    fn come_to_rest(&self, engine: &dyn Engine, values: &Values) -> Result<()> {
+        let start = Instant::now();
+        let (mut disk, mut since) = (disk_bytes(&store_dir(&self.dir))?, Instant::now());
+        while since.elapsed() < REST && start.elapsed() < AT_MOST {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = disk_bytes(&store_dir(&self.dir))?;
+            if now != disk {
+                (disk, since) = (now, Instant::now());
+            }
+        }
+        self.show_plain("7 at rest", 1, start.elapsed())?;
+        let start = Instant::now();
+        let row = if engine.compact()? { "7 compact()" } else { "7 has no compact()" };
+        self.show_plain(row, 1, start.elapsed())?;
+        self.scan_all(engine, values, "11 scan all, compacted")?;
+        self.scan_short(engine, values, "11 scan 100, compacted")?;
+        self.check_some(engine, values, self.keys)
     }
 
     fn show(

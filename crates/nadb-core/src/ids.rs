@@ -4,6 +4,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::guard;
+
 /// A sequence number: the position of a write in the store's one order of writes, and the version of the record it made.
 /// Numbers only rise; gaps are allowed; none ever names two records. The largest is 2^56 - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -101,14 +103,15 @@ pub struct KeyHash(pub u64);
 impl KeyHash {
     /// Hashes the key with XXH3 (64 bits) under the store's seed, which is another one for each namespace.
     ///
-    /// Under `--cfg nadb_hash_bits_4` only 4 bits are kept, so that the tests can run with almost every key colliding.
+    /// Where the guard `hash.whole` is off, in a test build, only 4 bits are kept, so that the tests can run with almost every key
+    /// colliding.
     #[must_use]
     #[inline]
     pub fn new(seed: u64, namespace: NamespaceId, key: &[u8]) -> KeyHash {
         // 2^64 by the golden ratio: seeds of neighbouring namespaces lie far apart, and no two are equal.
         let apart = u64::from(namespace.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let hash = xxh3_64_with_seed(key, seed.wrapping_add(apart));
-        KeyHash(if cfg!(nadb_hash_bits_4) { (hash & 0xF).wrapping_mul(0x1111_1111_1111_1111) } else { hash })
+        KeyHash(if guard::on("hash.whole") { hash } else { (hash & 0xF).wrapping_mul(0x1111_1111_1111_1111) })
     }
 }
 
@@ -117,7 +120,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(nadb_hash_bits_4))]
     fn hashes_of_few_bytes_in_many_namespaces_differ() {
         let namespaces = (0..64).chain([1 << 31, u32::MAX]);
         let keys = (0..=255).map(|byte| vec![byte]).chain((0..=255).map(|byte| vec![0, 0, 0, byte]));

@@ -15,19 +15,13 @@ const STEPS: [Step; 10] = [
     ("test", suite::test),
     ("counts", || counts::counts(false)),
     ("models", suite::models),
-    ("hash4", hash4),
     ("mutants", || mutants::mutants(&[])),
+    ("hash4", || suite::hash4(&[])),
     ("fuzz", || fuzz::fuzz(FUZZ_SECONDS, &[])),
 ];
 
 /// Seconds of each fuzz target.
 const FUZZ_SECONDS: u64 = 12;
-
-/// The packages whose answers must not depend on hashes being different.
-const HASH4_PACKAGES: [&str; 3] = ["nadb-engine", "nadb-testkit", "nadb"];
-
-/// What a crash leaves does not depend on hashes, and that part of the suite is the longest.
-const HASH4_FILTER: &str = "not test(/^(crash|kill|stress|corpus)::/)";
 
 /// Runs all gates and stops at the first that fails. The last line printed is `N passed, M failed`.
 pub(crate) fn ci() -> Outcome {
@@ -88,10 +82,6 @@ fn doc() -> Outcome {
     process::run(
         cargo(&["doc", "--no-deps", "--workspace", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"),
     )
-}
-
-fn hash4() -> Outcome {
-    suite::hash4(&HASH4_PACKAGES.map(String::from), Some(HASH4_FILTER))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn run(command: &str, mut args: Args) -> Outcome {
         "tidy" => args.finish().and_then(|()| tidy::tidy()),
         "mutants" => args.rest().and_then(|names| mutants::mutants(&names)),
         "models" => args.finish().and_then(|()| suite::models()),
-        "hash4" => args.rest().and_then(|packages| suite::hash4(&packages, None)),
+        "hash4" => args.rest().and_then(|packages| suite::hash4(&packages)),
         "kill" => {
             let rounds = args.number("--rounds", 200)?;
             args.finish().and_then(|()| suite::kill(rounds))

@@ -3,10 +3,7 @@
 use std::process::Command;
 
 use crate::process::{self, Outcome, cargo};
-use crate::tools;
-
-/// Members whose tests do not depend on how the engine was built.
-pub(crate) const NOT_ENGINE: [&str; 4] = ["--exclude", "xtask", "--exclude", "nadb-benches"];
+use crate::{mutants, tools};
 
 /// All tests, then all doc tests.
 pub(crate) fn test() -> Outcome {
@@ -23,27 +20,18 @@ pub(crate) fn models() -> Outcome {
     process::run(&mut command)
 }
 
-/// The suite (of `packages`, or whole) with key hashes cut to 4 bits; of it what a filter of nextest says.
-pub(crate) fn hash4(packages: &[String], filter: Option<&str>) -> Outcome {
-    tools::nextest()?;
-    let mut command = cargo(&["nextest", "run"]);
-    in_own_target(&mut command, "hash4", "--cfg nadb_hash_bits_4");
-    // Where every key collides, a look-up reads them all: stores are kept small.
-    for (name, little) in [("NADB_KILL_ROUNDS", "5"), ("NADB_STRESS_SECONDS", "1")] {
-        if std::env::var_os(name).is_none() {
-            command.env(name, little);
-        }
-    }
-    if packages.is_empty() {
-        command.arg("--workspace").args(NOT_ENGINE);
-    }
-    for package in packages {
-        command.args(["--package", package]);
-    }
-    if let Some(filter) = filter {
-        command.args(["-E", filter]);
-    }
-    process::run(&mut command)
+/// What a crash leaves does not depend on hashes, nor do the bytes of memory, and the former is the longest part of the suite; where many
+/// keys are needed, sixteen hashes take minutes.
+const NOT_OF_HASHES: &str =
+    "test(/^(crash|kill|stress|corpus)::/) | test(/^compaction::tests::parts::/) | binary(memory)";
+
+/// The suite of `packages` with key hashes cut to 4 bits, in the build of the mutants: of those packages whose answers must not depend
+/// on hashes being different, where none is named.
+pub(crate) fn hash4(packages: &[String]) -> Outcome {
+    let named: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let packages = if named.is_empty() { vec!["nadb-engine", "nadb-testkit", "nadb"] } else { named };
+    let of: Vec<String> = packages.iter().map(|package| format!("package(={package})")).collect();
+    mutants::without("hash.whole", &format!("({}) - ({NOT_OF_HASHES})", of.join(" | ")))
 }
 
 /// The kill test with `rounds` kills per durability class.

@@ -69,6 +69,11 @@ impl Engine for Nadb {
         Ok(())
     }
 
+    fn compact(&self) -> Result<bool> {
+        self.store.compact()?;
+        Ok(true)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.store.close()?)
     }

@@ -76,6 +76,11 @@ impl Engine for Rocks {
         Ok(())
     }
 
+    fn compact(&self) -> Result<bool> {
+        self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        Ok(true)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         // What the log holds is there again when it is opened: a close in order need not write the memtable.
         self.db.cancel_all_background_work(true);

@@ -1,8 +1,6 @@
 //! `memory_limit` and the statistics of memory, against a counting allocator. A binary of its own, because what it counts is the
 //! process's: tests take turns.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
-// Bytes do not depend on hashes, and so many keys of sixteen hashes take minutes.
-#![cfg(not(nadb_hash_bits_4))]
 
 mod slow;
 

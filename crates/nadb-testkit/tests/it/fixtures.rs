@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use nadb_core::{
     Action, Add, Attrs, Clock, CompactionRequest, Entry, ExpiryUpdate, ManualClock, Merge, Operation, Put,
-    Result, SeededEntropy, Tags, TagsUpdate,
+    Result, SeededEntropy, Tags, TagsUpdate, guard,
 };
 use nadb_engine::{Engine, Options};
 use nadb_testkit::dice::Dice;
@@ -283,7 +283,7 @@ fn fixtures_are_what_todays_code_writes_and_say_what_they_did() {
         }
         let stored = files_in(&stored_at(fixture.name));
         // Where hashes are cut for a test, footers have others.
-        if let Some(difference) = difference(&stored, &files).filter(|_| !cfg!(nadb_hash_bits_4)) {
+        if let Some(difference) = difference(&stored, &files).filter(|_| guard::on("hash.whole")) {
             panic!(
                 "{}: {difference}. The format has changed; say so in docs/format.md, then write the fixtures anew with \
                  `cargo xtask fixtures`",
@@ -292,7 +292,7 @@ fn fixtures_are_what_todays_code_writes_and_say_what_they_did() {
         }
         bytes += stored.values().map(Vec::len).sum::<usize>();
         let text = std::fs::read_to_string(stored_at(fixture.name).with_extension("txt")).unwrap();
-        let files = if cfg!(nadb_hash_bits_4) { files } else { stored };
+        let files = if !guard::on("hash.whole") { files } else { stored };
         assert_eq!(told(fixture, &files, now_ms), text, "{}", fixture.name);
     }
     assert!(bytes < 100_000, "{bytes} bytes are too many for what is checked in");

@@ -23,6 +23,10 @@ retries = 0
 slow-timeout = { period = \"30s\", terminate-after = 2, grace-period = \"1s\" }
 ";
 
+/// Files of nextest's settings: those, and none.
+const STRICT: &str = "nextest.toml";
+const PATIENT: &str = "patient.toml";
+
 /// How nextest ends when tests failed, and when there was no test to run.
 const EXIT_TESTS_FAILED: i32 = 100;
 const EXIT_NO_TESTS: i32 = 4;
@@ -53,6 +57,15 @@ pub(crate) fn mutants(names: &[String]) -> Outcome {
     report(&rows, &fates)
 }
 
+/// Runs the tests that a filter chooses with this guard off: they must pass all the same.
+pub(crate) fn without(guard: &str, filter: &str) -> Outcome {
+    tools::nextest()?;
+    let build = Build::new(TABLE)?;
+    // What is slow without the guard is not ended.
+    let mut command = build.nextest_with(filter, PATIENT);
+    process::run(command.env("NADB_MUTANT", guard))
+}
+
 fn chosen(table: &[Mutant], names: &[String]) -> Result<Vec<Mutant>, Failure> {
     let known: BTreeSet<&str> = table.iter().map(|row| row.guard).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name.as_str())) {
@@ -80,7 +93,8 @@ impl Build {
         let folder = process::root().join("target").join(FOLDER);
         let build = Build { folder };
         fs::create_dir_all(&build.folder).map_err(|error| unwritable(&build.folder, &error))?;
-        build.write("nextest.toml", NEXTEST_CONFIG)?;
+        build.write(STRICT, NEXTEST_CONFIG)?;
+        build.write(PATIENT, "")?;
         let metadata = process::output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
         build.write("cargo-metadata.json", &metadata)?;
 
@@ -102,10 +116,14 @@ impl Build {
 
     /// `cargo nextest run` on the binaries that are there.
     fn nextest(&self, filter: &str) -> Command {
+        self.nextest_with(filter, STRICT)
+    }
+
+    fn nextest_with(&self, filter: &str, config: &str) -> Command {
         let mut command = cargo(&["nextest", "run", "--no-fail-fast", "--no-tests", "fail", "-E", filter]);
         command.arg("--binaries-metadata").arg(self.folder.join("binaries-metadata.json"));
         command.arg("--cargo-metadata").arg(self.folder.join("cargo-metadata.json"));
-        command.arg("--config-file").arg(self.folder.join("nextest.toml"));
+        command.arg("--config-file").arg(self.folder.join(config));
         command
     }
 
