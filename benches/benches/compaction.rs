@@ -4,8 +4,9 @@
 //! at random or by Zipf's law with 0.99, deleted and set again, or written with a lifetime that ends during the run), with the compactor at
 //! three bounds; it rests until nothing more is compacted, and is compacted whole. Then what others feel: one thread gets and sets in an
 //! open loop, at half the rate that it reaches when it does not wait, first calmly and then from the beginning of a full compaction to
-//! its end; medians of five runs. Beside them stands what the same loop sees when it does nothing: where that is not far below, the machine was
-//! measured. NADB_BENCH_DIR names the disk; with NADB_BENCH_SVG, a folder, it draws how the space went.
+//! its end; medians of five runs. Beside them stands what the same loop sees when it does nothing, and beside a thread that keeps another core
+//! busy and touches nothing: where those are not far below, the machine was measured. `-- space` or `-- felt` runs one of the two. NADB_BENCH_DIR names the disk; with NADB_BENCH_SVG, a folder, it draws how the
+//! space went.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -20,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nadb::{Namespace, Stats, Store};
-use nadb_benches::open_loop::{Latencies, at_peak, due, median};
+use nadb_benches::open_loop::{Latencies, at_peak, beside_a_busy_core, due, median};
 use nadb_benches::{KEY_BYTES, Random, VALUE_BYTES, Values, key};
 
 const SEED: u64 = 0x6E61_6462;
@@ -30,7 +31,7 @@ const CALM: Duration = Duration::from_secs(3);
 const AT_PEAK: Duration = Duration::from_secs(2);
 const SAMPLE: Duration = Duration::from_millis(100);
 /// A store that compacts nothing for so long has come to rest.
-const REST: Duration = Duration::from_secs(4);
+const REST: Duration = Duration::from_secs(8);
 const REST_MAX: Duration = Duration::from_secs(120);
 /// Of records that expire.
 const TTL: Duration = Duration::from_secs(2);
@@ -68,6 +69,19 @@ fn main() -> Outcome<()> {
     println!(
         "{keys} keys of {KEY_BYTES} bytes, values of {VALUE_BYTES}, class Flushed, {ROUNDS} operations a key\n"
     );
+    let part =
+        |name: &str| std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| word == name);
+    if part("space") {
+        space(keys)?;
+    }
+    if part("felt") {
+        felt(keys)?;
+    }
+    Ok(())
+}
+
+/// What is written, and what space is taken.
+fn space(keys: u64) -> Outcome<()> {
     println!(
         "| churn | bound | ops/s | written by user byte | of it compaction | peak by compacted | at rest by compacted | compact() |"
     );
@@ -85,7 +99,7 @@ fn main() -> Outcome<()> {
     if let Ok(folder) = std::env::var("NADB_BENCH_SVG") {
         std::fs::write(format!("{folder}/compaction-space.svg"), draw(&curves))?;
     }
-    felt(keys)
+    Ok(())
 }
 
 fn folder() -> Outcome<tempfile::TempDir> {
@@ -291,7 +305,7 @@ impl Zipf {
 /// What gets and sets feel of a full compaction.
 fn felt(keys: u64) -> Outcome<()> {
     println!();
-    let (mut calm, mut beside) = (Vec::new(), Vec::new());
+    let (mut calm, mut busy, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=RUNS {
         let folder = folder()?;
         let store = Store::builder().path(folder.path().join("store")).auto_compact(false).open()?;
@@ -303,6 +317,8 @@ fn felt(keys: u64) -> Outcome<()> {
         let in_time = |elapsed: Duration| elapsed < CALM;
         let nothing = Latencies::of(due(rate, Instant::now(), in_time, || Outcome::Ok(()))?, CALM);
         let at_rest = Latencies::of(due(rate, Instant::now(), in_time, || work.one(&mut random))?, CALM);
+        let at_work = beside_a_busy_core(|| due(rate, Instant::now(), in_time, || work.one(&mut random)))?;
+        let at_work = Latencies::of(at_work, CALM);
         let start = Instant::now();
         let (during, report) = thread::scope(|scope| {
             let compacting = scope.spawn(|| store.compact());
@@ -313,16 +329,20 @@ fn felt(keys: u64) -> Outcome<()> {
         })?;
         let during = Latencies::of(during, Duration::MAX);
         println!(
-            "run {number}: {rate:.0} gets and sets a second; without them: {nothing}; calm: {at_rest}; beside: {during}; {report}"
+            "run {number}: {rate:.0} gets and sets a second; without them: {nothing}; calm: {at_rest}; beside a busy core: \
+             {at_work}; beside a compaction: {during}; {report}"
         );
         calm.push(at_rest.at_999);
+        busy.push(at_work.at_999);
         beside.push(during.at_999);
         store.close()?;
     }
-    let (calm, beside) = (median(calm), median(beside));
+    let (calm, busy, beside) = (median(calm), median(busy), median(beside));
     println!(
-        "p99.9, median of {RUNS} runs: calm {calm:.1?}, beside a full compaction {beside:.1?}, {:.2} times that",
-        beside.as_secs_f64() / calm.as_secs_f64()
+        "p99.9, median of {RUNS} runs: calm {calm:.1?}, beside a busy core {busy:.1?}, beside a full compaction {beside:.1?}: {:.2} and {:.2} \
+         times that",
+        beside.as_secs_f64() / calm.as_secs_f64(),
+        beside.as_secs_f64() / busy.as_secs_f64()
     );
     Ok(())
 }

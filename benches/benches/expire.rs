@@ -5,7 +5,8 @@
 //! read's latency counts from when it was due, so that a pause is felt by every read that should have been done meanwhile. Five runs,
 //! each with a store of its own, read calmly first and then from the moment of expiry on, while `purge_expired` runs in another thread.
 //! Compared are the latencies at 99.9 % of the calm reads and of those that were due before the purge had ended; medians of the runs.
-//! Beside them stands what the same loop sees when it reads nothing: where that is not far below, the machine was measured.
+//! Beside them stands what the same loop sees when it reads nothing, and when it reads beside a thread that keeps another core busy and
+//! touches nothing: where those are not far below, the machine was measured.
 //! NADB_BENCH_DIR names the disk.
 #![allow(clippy::print_stdout, missing_docs, reason = "a benchmark's program says what it measured")]
 
@@ -14,13 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nadb::{Namespace, Store};
-use nadb_benches::open_loop::{Done, Latencies, at_peak, due, median};
+use nadb_benches::open_loop::{Done, Latencies, at_peak, beside_a_busy_core, due, median};
 use nadb_benches::{Random, VALUE_BYTES, Values, key};
 
 const SEED: u64 = 0x6E61_6462;
 const RUNS: usize = 5;
 /// How long the calm reads go on; those beside the purge at least as long.
 const READING: Duration = Duration::from_secs(5);
+/// How long reads go on beside a busy core: about as long as a purge takes.
+const BUSY: Duration = Duration::from_secs(1);
 /// How long the reads go on that do not wait.
 const AT_PEAK: Duration = Duration::from_secs(2);
 const TAGS: u64 = 1000;
@@ -42,9 +45,11 @@ fn main() -> Outcome<()> {
     }
     let calm = median(runs.iter().map(|run| run.calm.at_999).collect());
     let beside = median(runs.iter().map(|run| run.beside.at_999).collect());
+    let busy = median(runs.iter().map(|run| run.busy.at_999).collect());
     println!(
-        "p99.9, median of {RUNS} runs: calm {calm:.1?}, beside expiry {beside:.1?}, {:.2} times that",
-        beside.as_secs_f64() / calm.as_secs_f64()
+        "p99.9, median of {RUNS} runs: calm {calm:.1?}, beside a busy core {busy:.1?}, beside expiry {beside:.1?}: {:.2} and {:.2} times that",
+        beside.as_secs_f64() / calm.as_secs_f64(),
+        beside.as_secs_f64() / busy.as_secs_f64()
     );
     Ok(())
 }
@@ -56,6 +61,8 @@ struct Run {
     /// Of the loop alone.
     nothing: Latencies,
     calm: Latencies,
+    /// While another thread keeps a core busy and touches nothing.
+    busy: Latencies,
     beside: Latencies,
     purged: u64,
     /// From the moment of expiry to the end of the purge.
@@ -64,8 +71,11 @@ struct Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Run { rate, nothing, calm, beside, purged, took } = self;
-        write!(f, "{rate:.0} reads a second; without reading: {nothing}; calm: {calm}; ")?;
+        let Run { rate, nothing, calm, busy, beside, purged, took } = self;
+        write!(
+            f,
+            "{rate:.0} reads a second; without reading: {nothing}; calm: {calm}; beside a busy core: {busy}; "
+        )?;
         write!(f, "beside expiry, which was over {took:.1?} after its moment with {purged} purged: {beside}")
     }
 }
@@ -82,6 +92,9 @@ impl Run {
         let rate = peak / 2.0;
         let nothing = due(rate, Instant::now(), |elapsed| elapsed < READING, || Outcome::Ok(()))?;
         let calm = due(rate, Instant::now(), |elapsed| elapsed < READING, || reads.one(&mut random))?;
+        let busy = beside_a_busy_core(|| {
+            due(rate, Instant::now(), |elapsed| elapsed < BUSY, || reads.one(&mut random))
+        })?;
         let wait = moment.checked_duration_since(Instant::now());
         thread::sleep(wait.ok_or("records expired before the reads began: the load was too slow")?);
         let (beside, ended, purged) = beside_purge(&store, &reads, rate, moment)?;
@@ -95,6 +108,7 @@ impl Run {
             rate,
             nothing: Latencies::of(nothing, READING),
             calm: Latencies::of(calm, READING),
+            busy: Latencies::of(busy, BUSY),
             beside: Latencies::of(beside, took),
             purged,
             took,
@@ -109,7 +123,7 @@ fn load(store: &Store, reads: &Reads) -> Outcome<Instant> {
         reads.namespace.set(key(number, SEED), reads.value(number)?)?;
     }
     // Records with tags and expiries take longer, and are not to be gone before all of it has been read calmly.
-    let moment = Instant::now() + 4 * start.elapsed() + AT_PEAK + 2 * READING + Duration::from_secs(1);
+    let moment = Instant::now() + 4 * start.elapsed() + AT_PEAK + 2 * READING + BUSY + Duration::from_secs(1);
     let expiring = store.namespace("expiring")?;
     for number in 0..reads.keys {
         let ttl = moment.checked_duration_since(Instant::now()).ok_or("the load was too slow")?;

@@ -2,6 +2,7 @@
 //! operation that should have been done meanwhile.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// When each operation was due, counted from the first, and how long it was then until it was done.
@@ -83,6 +84,33 @@ pub fn at_peak<E>(time: Duration, mut one: impl FnMut() -> Result<(), E>) -> Res
         count += 1;
     }
     Ok(f64::from(count) / start.elapsed().as_secs_f64())
+}
+
+/// Does something while another thread keeps a core busy and touches nothing: what is felt beside work in the background has to be
+/// compared with that, where a machine has few cores, or shares them with others.
+///
+/// # Panics
+/// Where `work` does.
+pub fn beside_a_busy_core<T>(work: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let _ends = Ends(&is_over);
+        work()
+    })
+}
+
+/// Ends a thread also where a panic ends the work beside it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The one in the middle.

@@ -38,7 +38,7 @@ impl Shared {
     /// full or full. Writes are many, so those that change nothing for the thread only look.
     pub(crate) fn note_activity(&self) {
         let is_first = !self.activity.load(Ordering::Acquire) && !self.activity.swap(true, Ordering::AcqRel);
-        let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
+        let is_due = self.log.is_preparation_due() || self.log.unsealed_count() > 0;
         let is_call =
             is_due && !self.called.load(Ordering::Acquire) && !self.called.swap(true, Ordering::AcqRel);
         if is_first || is_call {
@@ -58,7 +58,7 @@ impl Shared {
             {
                 let mut wake = self.wake.lock();
                 // What has just failed is not tried again at once: it would most likely fail again, and again.
-                let is_due = self.log.is_spare_due() || self.log.unsealed_count() > 0;
+                let is_due = self.log.is_preparation_due() || self.log.unsealed_count() > 0;
                 if !wake.must_stop && (has_failed || !is_due) {
                     let until_flush = (!self.is_quiet()).then_some(self.options.flush_interval);
                     let until_reaping = if goes_on { Some(Duration::ZERO) } else { self.until_reaping() };
@@ -108,7 +108,7 @@ impl Shared {
 
     pub(crate) fn maintain_files(&self) -> Result<()> {
         self.log.write_out_all()?;
-        self.log.prepare_spare_if_due()?;
+        self.log.prepare_if_due()?;
         // What is not to be removed now is tried again the next time.
         let _ = self.remove_retired();
         self.log.keep_ballast()

@@ -182,7 +182,7 @@ impl Engine {
             sealing: Sealing::default(),
             reaper: Reaper::default(),
             trust: Trust::default(),
-            compactor: Compactor::default(),
+            compactor: Compactor::new(),
             policy,
             access_clock,
             writers: RwLock::new(()),

@@ -180,6 +180,9 @@ impl<P: Send> Log<P> {
         if tail.spare.is_none() && u64::from(tail.offset) > self.options.segment_size / 2 {
             self.is_spare_due.store(true, Ordering::Relaxed);
         }
+        if tail.calls_for_room() {
+            self.call_for_room();
+        }
         let ticket = tail.next_ticket;
         tail.next_ticket += 1;
         let is_in_file = self.append_in_memory(tail, &segment, ticket);
@@ -507,6 +510,7 @@ impl<P> Tail<P> {
         self.pending_at = SEGMENT_HEADER;
         self.offset = SEGMENT_HEADER;
         self.through_memory = 0;
+        self.calls_at = 0;
         self.grow(0);
         self.appender = self.spare_appender.take();
         let before = self.active.replace(spare);

@@ -15,6 +15,7 @@ use nadb_core::{
 use nadb_vfs::{Appender, FileLock, Fs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::ahead::Ahead;
 use crate::checkpoint::{Closed, Coverage};
 use crate::compaction::Retired;
 use crate::manifest::{CleanClose, Manifest};
@@ -133,8 +134,10 @@ pub(crate) struct Tail<P> {
     pub(crate) dirty: bool,
     /// Where the next frame goes.
     pub(crate) offset: u32,
-    /// Bytes of the active segment that were appended through memory.
+    /// Bytes of the active segment that were appended through memory; what opening found in it counts as such.
     pub(crate) through_memory: u32,
+    /// From where on writers call for more room ahead of them.
+    pub(crate) calls_at: u32,
     pub(crate) last_seq: Seq,
     pub(crate) next_seq: Seq,
     /// Frames that no one is writing yet, and where they begin.
@@ -156,6 +159,11 @@ pub(crate) struct Tail<P> {
 }
 
 impl<P> Tail<P> {
+    /// Whether what is written is small frames above all, which go through memory.
+    pub(crate) fn is_through_memory(&self) -> bool {
+        self.through_memory >= self.offset / 2
+    }
+
     /// The end of a log as opening found it.
     fn new(
         active: Option<Arc<Segment>>,
@@ -173,7 +181,8 @@ impl<P> Tail<P> {
             rotating: false,
             dirty,
             offset,
-            through_memory: 0,
+            through_memory: offset,
+            calls_at: 0,
             last_seq,
             next_seq,
             pending: Vec::new(),
@@ -218,6 +227,7 @@ pub struct Log<P> {
     pub(crate) unsealed: AtomicUsize,
     /// The active segment is more than half full and there is no spare.
     pub(crate) is_spare_due: AtomicBool,
+    pub(crate) ahead: Ahead,
     /// The ballast was given up: only deletes and the manifest may use the room it left.
     pub(crate) is_full: AtomicBool,
     pub(crate) counters: LogCounters,
@@ -301,6 +311,7 @@ impl<P: Send> Log<P> {
             is_poisoned: AtomicBool::new(false),
             unsealed: AtomicUsize::new(0),
             is_spare_due: AtomicBool::new(false),
+            ahead: Ahead::default(),
             is_full: AtomicBool::new(gave_up_ballast),
             counters: LogCounters::default(),
             recovered: report,

@@ -61,31 +61,22 @@ impl<P: Send> Log<P> {
         Ok(())
     }
 
-    /// Prepares a spare segment when the active one is more than half full, so that no writer has to wait for it.
+    /// Does ahead of the writers what they would have to wait for: makes pages ready, and prepares a spare segment when the
+    /// active one is more than half full.
     ///
     /// # Errors
     /// As [`Log::prepare_spare`].
-    pub fn prepare_spare_if_due(&self) -> Result<()> {
-        if self.is_spare_due.load(Ordering::Relaxed) && !self.is_poisoned.load(Ordering::Acquire) {
+    pub fn prepare_if_due(&self) -> Result<()> {
+        if self.is_poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.make_room_ahead();
+        if self.is_spare_due.load(Ordering::Relaxed) {
             self.prepare_spare()?;
             self.is_spare_due.store(false, Ordering::Relaxed);
             self.reserve_spare();
         }
         Ok(())
-    }
-
-    /// Reserves all blocks of the spare while others write to the active segment, so that no writer waits for them later.
-    /// Where that fails, writers reserve as they go. Not where large frames come, which are written by calls: then the pages would be
-    /// zeroed for nothing.
-    fn reserve_spare(&self) {
-        let room = {
-            let tail = self.lock_tail();
-            let is_used = tail.through_memory >= tail.offset / 2;
-            tail.spare_appender.as_ref().filter(|_| is_used).map(|appender| appender.room())
-        };
-        if let Some(room) = room {
-            let _ = room.reserve(self.options.segment_size.min(room.limit()));
-        }
     }
 
     /// Says that the active segment is going to end early.
@@ -95,10 +86,16 @@ impl<P: Send> Log<P> {
         }
     }
 
-    /// Whether [`Log::prepare_spare_if_due`] has something to do.
+    /// Whether [`Log::prepare_if_due`] is to prepare a spare segment.
     #[must_use]
     pub fn is_spare_due(&self) -> bool {
         self.is_spare_due.load(Ordering::Relaxed)
+    }
+
+    /// Whether [`Log::prepare_if_due`] has something to do.
+    #[must_use]
+    pub fn is_preparation_due(&self) -> bool {
+        self.is_spare_due() || self.is_room_due()
     }
 
     /// The manifest on disk is known again: the files go that it may have named and does not.

@@ -32,23 +32,31 @@ pub trait Appender: Debug + Send {
     fn room(&self) -> Arc<dyn Room>;
 }
 
-/// How far a file's blocks are reserved for its [`Appender`].
+/// How far a file's blocks are reserved for its [`Appender`], and its pages ready.
 pub trait Room: Debug + Send + Sync {
-    /// Bytes of the file up to which may be appended.
+    /// Bytes of the file up to which may be appended: their blocks are reserved, and their pages were made ready.
     fn reserved(&self) -> u64;
 
     /// The most that can be reserved: the length that the appender was made for.
     fn limit(&self) -> u64;
 
-    /// Reserves blocks up to `upto`, at most to what the appender was made for, and makes their pages ready to be
-    /// written. Says how far they are reserved now. Extends the file with zeros.
+    /// Reserves blocks up to `upto`, at most to what the appender was made for. Extends the file with zeros. Nothing is appended there
+    /// before it was given to [`Room::reserve`] as well, which then asks for no blocks any more.
     ///
     /// # Errors
     /// As [`File::allocate`](crate::File::allocate); what was reserved before stays so.
+    fn allocate(&self, upto: u64) -> io::Result<()>;
+
+    /// Reserves blocks as [`Room::allocate`] does, and makes their pages ready to be written. Says how far they are now. A page that is
+    /// ready is dirty: a sync writes its zeros, so it should not be long before something is appended there.
+    ///
+    /// # Errors
+    /// As [`Room::allocate`].
     fn reserve(&self, upto: u64) -> io::Result<u64>;
 
     /// Says that nothing is written in front of `upto` any more, before a sync: the system then need not take one page after the
-    /// other from the memory that is written to, and interrupt whoever writes for each. It changes no byte.
+    /// other from the memory that is written to, and interrupt whoever writes for each. It changes no byte. What is ready behind it is
+    /// given up as well, since a sync writes it, too; who appends there takes its pages one by one.
     fn settle(&self, upto: u64) {
         let _ = upto;
     }

@@ -50,12 +50,28 @@ struct RealRoom {
     file: Arc<fs::File>,
     mapping: Mapping,
     len: u64,
-    /// What is reserved, and the memory that is to be made ready; none once nothing is appended any more.
-    reserved: Mutex<(u64, Option<Arc<WritableMemory>>)>,
+    /// How far blocks are reserved.
+    allocated: Mutex<u64>,
+    /// The memory that is to be made ready; none once nothing is appended any more.
+    writable: Mutex<Option<Arc<WritableMemory>>>,
+    /// How far it is ready. Only who holds `allocated` changes it.
+    ready: AtomicU64,
     /// How far it has been settled.
     settled: AtomicU64,
-    /// How much is reserved, to be read without waiting.
-    known: AtomicU64,
+}
+
+impl RealRoom {
+    fn writable(&self) -> Option<Arc<WritableMemory>> {
+        self.writable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn allocate_from(&self, allocated: &mut u64, upto: u64) -> io::Result<()> {
+        if upto > *allocated {
+            allocate(&self.file, *allocated, upto - *allocated)?;
+            *allocated = upto;
+        }
+        Ok(())
+    }
 }
 
 impl Appender for RealAppender {
@@ -75,7 +91,7 @@ impl Appender for RealAppender {
         // The system would give it up in one go, and everybody who needs memory would wait.
         self.room.settle(self.room.len);
         self.end.stop();
-        self.room.reserved.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
+        *self.room.writable.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn mapping(&self) -> Option<Mapping> {
@@ -89,37 +105,43 @@ impl Appender for RealAppender {
 
 impl Room for RealRoom {
     fn reserved(&self) -> u64 {
-        self.known.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire)
     }
 
     fn limit(&self) -> u64 {
         self.len
     }
 
+    fn allocate(&self, upto: u64) -> io::Result<()> {
+        let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
+        self.allocate_from(&mut allocated, upto.min(self.len))
+    }
+
     fn reserve(&self, upto: u64) -> io::Result<u64> {
-        let mut guard = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reserved, writable) = &mut *guard;
-        let upto = upto.min(self.len);
-        if let Some(writable) = writable.as_ref().filter(|_| upto > *reserved) {
-            allocate(&self.file, *reserved, upto - *reserved)?;
-            if let (Ok(from), Ok(to)) = (usize::try_from(*reserved), usize::try_from(upto)) {
-                writable.fault_in(from..to);
-            }
-            *reserved = upto;
-            self.known.store(upto, Ordering::Release);
+        let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ready, upto) = (self.reserved(), upto.min(self.len));
+        let Some(writable) = self.writable().filter(|_| upto > ready) else { return Ok(ready) };
+        self.allocate_from(&mut allocated, upto)?;
+        if let (Ok(from), Ok(to)) = (usize::try_from(ready), usize::try_from(upto)) {
+            writable.fault_in(from..to);
         }
-        Ok(*reserved)
+        self.ready.store(upto, Ordering::Release);
+        Ok(upto)
     }
 
     fn settle(&self, upto: u64) {
         // Whole pages, of any size that a system has; and so many at a time that it is worth a call.
         let upto = upto.min(self.len) / SETTLED_STEP * SETTLED_STEP;
         let from = self.settled.fetch_max(upto, Ordering::Relaxed);
-        // Not under the lock: who reserves would wait.
-        let writable = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
-        if let (Some(writable), Ok(from), Ok(upto)) = (writable, usize::try_from(from), usize::try_from(upto))
-        {
+        let (Ok(from), Ok(upto), Ok(ready)) =
+            (usize::try_from(from), usize::try_from(upto), usize::try_from(self.reserved()))
+        else {
+            return;
+        };
+        // Not under a lock: who reserves would wait.
+        if let Some(writable) = self.writable() {
             writable.settle(from..upto);
+            writable.settle(upto..ready);
         }
     }
 }
@@ -252,10 +274,10 @@ impl File for RealFile {
         let map = || MmapOptions::new().len(bytes).to_owned();
         let (memory, writable) = (map().map_raw_read_only(&*self.file)?, map().map_raw(&*self.file)?);
         let (mapping, end) = Mapping::growing(memory, writable, start);
-        let reserved = Mutex::new((from, end.writable()));
+        let (allocated, writable) = (Mutex::new(from), Mutex::new(end.writable()));
         let file = Arc::clone(&self.file);
-        let (settled, known) = (AtomicU64::new(0), AtomicU64::new(from));
-        let room = RealRoom { file, mapping, len, reserved, settled, known };
+        let (ready, settled) = (AtomicU64::new(from), AtomicU64::new(0));
+        let room = RealRoom { file, mapping, len, allocated, writable, ready, settled };
         Ok(Some(Box::new(RealAppender { end, room: Arc::new(room) })))
     }
 }

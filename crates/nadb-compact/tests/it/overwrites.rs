@@ -2,8 +2,8 @@
 
 use nadb_compact::{Decision, Demand, PolicyOptions};
 
-use crate::figures::overwrite;
 use crate::model::{Model, Rng, ratio};
+use crate::runs::overwrite;
 
 const KEYS: u32 = 60_000;
 const ROWS_MAX: u32 = 3_000;
@@ -14,6 +14,8 @@ fn three_overwrites_of_each_key_cost_little_and_leave_little() {
         let cost = overwrite(KEYS, (ROWS_MAX, 3), zipf, Demand::UnderLoad, PolicyOptions::default());
         assert!(cost.at_rest <= 1.3, "{zipf:?}: {} at rest", cost.at_rest);
         assert!(cost.written <= written, "{zipf:?}: {} written", cost.written);
+        assert!(cost.copied <= 0.7, "{zipf:?}: {} copied", cost.copied);
+        assert!(cost.times_copied <= 4, "{zipf:?}: one record {} times", cost.times_copied);
     }
 }
 

@@ -1,32 +1,7 @@
 //! Records that expire: their segments die whole, and next to nothing of them is copied.
 
-use nadb_compact::{Demand, PolicyOptions};
-
-use crate::model::{Model, Rng, ratio};
-
-const ROWS_MAX: u32 = 400;
-pub(crate) const HOUR: u64 = 3_600_000;
-/// Records written in an hour.
-const AN_HOUR: u32 = 4_000;
-
-/// Bytes copied by bytes written, and the most bytes there were by those that lived.
-pub(crate) fn churn(hours: u32, ttl_ms: impl Fn(&mut Rng) -> u64) -> (f64, f64) {
-    let mut rng = Rng(11);
-    let mut model = Model::new(ROWS_MAX, PolicyOptions::default());
-    let mut space: f64 = 0.0;
-    for key in 0..hours * AN_HOUR {
-        model.pass(HOUR / u64::from(AN_HOUR));
-        let ttl_ms = ttl_ms(&mut rng);
-        model.write(key, Some(model.now_ms + ttl_ms), Demand::UnderLoad);
-        if key % ROWS_MAX == 0 {
-            model.compact(Demand::AtRest); // it is never so busy that it would not have time
-        }
-        if key > hours * AN_HOUR / 2 {
-            space = space.max(ratio(model.file_bytes(), model.compacted_bytes()));
-        }
-    }
-    (ratio(model.copied_bytes, model.log_bytes), space)
-}
+use crate::model::Rng;
+use crate::runs::{HOUR, churn};
 
 /// Checks how much was copied, and how much space was taken.
 fn check(name: &str, hours: u32, ttl_ms: impl Fn(&mut Rng) -> u64, copied_max: f64, space_max: f64) {

@@ -56,7 +56,9 @@ pub(crate) struct Compactor {
     /// Bytes of all files, and those of them that live records need, when that was last looked at.
     file_bytes: AtomicU64,
     kept_bytes: AtomicU64,
-    /// Writers are slowed: the files have nearly the most that they are to have.
+    /// Up to how many writers are not slowed.
+    free_bytes: AtomicU64,
+    /// Writers are slowed: the files have grown beyond that.
     is_braking: AtomicBool,
     /// Nanoseconds that writers owe and have not waited for yet.
     owed_ns: AtomicU64,
@@ -71,6 +73,10 @@ struct State {
 }
 
 impl Compactor {
+    pub(crate) fn new() -> Compactor {
+        Compactor { free_bytes: AtomicU64::new(u64::MAX), ..Compactor::default() }
+    }
+
     /// Something was written or let go of.
     pub(crate) fn note(&self) {
         let mut state = self.state.lock();
@@ -203,7 +209,10 @@ impl<'a> Paced<'a> {
 }
 
 fn pace_options(options: &Options) -> PaceOptions {
-    PaceOptions { bytes_per_s_max: options.compaction_bytes_per_s, ..PaceOptions::default() }
+    let default = PaceOptions::default();
+    // Who compacts by himself has taken the files as they are: they hurry nobody.
+    let lag_max = if options.auto_compact { default.lag_max } else { f64::INFINITY };
+    PaceOptions { bytes_per_s_max: options.compaction_bytes_per_s, lag_max, ..default }
 }
 
 /// The policy of a store with these options.
@@ -246,7 +255,13 @@ impl Shared {
         }
         self.compactor.file_bytes.store(files, Ordering::Relaxed);
         self.compactor.kept_bytes.store(kept, Ordering::Relaxed);
-        self.compactor.is_braking.store(self.brake().force(files, kept) > 0.0, Ordering::Relaxed);
+        // Who compacts by himself has taken the files as they are.
+        if self.options.auto_compact {
+            let free =
+                self.brake().free_bytes(self.compactor.free_bytes.load(Ordering::Relaxed), files, kept);
+            self.compactor.free_bytes.store(free, Ordering::Relaxed);
+            self.compactor.is_braking.store(self.brake().force(files, free) > 0.0, Ordering::Relaxed);
+        }
     }
 
     fn brake(&self) -> WriterBrake {
@@ -261,8 +276,9 @@ impl Shared {
         if is_filtering() {
             return;
         }
-        let load = self.load();
-        let delay = self.brake().delay(bytes, load.file_bytes, load.kept_bytes);
+        let load = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        let (files, free) = (load(&self.compactor.file_bytes), load(&self.compactor.free_bytes));
+        let delay = self.brake().delay(bytes, files, free);
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let owed = self.compactor.owed_ns.fetch_add(delay, Ordering::Relaxed).saturating_add(delay);
         // No thread can sleep for less.

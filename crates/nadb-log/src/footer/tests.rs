@@ -60,8 +60,11 @@ fn assert_at(cursor: &mut FooterCursor, model: &Model, place: usize) {
     if let Some(ordinal) = ordinal {
         assert_eq!(cursor.ordinal(), ordinal);
         let RowMeta { offset, len, expires_ms, .. } = model.metas[ordinal.0 as usize];
-        assert_eq!(cursor.place(cursor.ordinal()).unwrap(), RowPlace { offset, len, expires_ms });
+        let place = RowPlace { offset, len, expires_ms };
+        assert_eq!(cursor.place(cursor.ordinal()).unwrap(), place);
+        assert_eq!(cursor.known_place(), model.order.is_sorted().then_some(place));
     } else {
+        assert_eq!(cursor.known_place(), None);
         assert_eq!(cursor.place(Ordinal(u32::MAX)).unwrap_err().kind(), ErrorKind::Corruption);
     }
 }

@@ -56,7 +56,7 @@ fn the_spare_is_reserved_where_small_frames_come() {
             count += 1;
         }
         let before = fs.calls_of(CallKind::Allocate);
-        store.log.prepare_spare_if_due().unwrap();
+        store.log.prepare_if_due().unwrap();
         let reserves = fs.calls_of(CallKind::Allocate) - before;
         assert_eq!(reserves, u64::from(is_reserved), "values of {value_bytes} bytes");
     }
@@ -233,7 +233,7 @@ fn many_writers_of_all_classes_keep_one_order() {
                     assert!(store.log.published_seq() >= placed.last_seq());
                     assert!(class != Durability::Synced || store.log.durable_seq() >= placed.last_seq());
                     if n % 20 == 19 {
-                        store.log.prepare_spare_if_due().unwrap();
+                        store.log.prepare_if_due().unwrap();
                         store.log.mark_end().unwrap();
                     }
                 }

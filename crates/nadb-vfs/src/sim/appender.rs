@@ -26,14 +26,27 @@ struct SimRoom {
     node: NodeId,
     path: PathBuf,
     len: u64,
-    reserved: Mutex<u64>,
+    extent: Mutex<Extent>,
+}
+
+/// How far blocks are reserved, and how far they may be appended to.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    allocated: u64,
+    ready: u64,
 }
 
 impl SimAppender {
     /// Counts as a handle of the file.
     pub(super) fn new(disk: &Arc<Mutex<Disk>>, node: NodeId, path: PathBuf, from: u64, len: u64) -> Self {
         disk.lock().opened(node);
-        let room = SimRoom { disk: Arc::clone(disk), node, path, len, reserved: Mutex::new(from) };
+        let room = SimRoom {
+            disk: Arc::clone(disk),
+            node,
+            path,
+            len,
+            extent: Mutex::new(Extent { allocated: from, ready: from }),
+        };
         SimAppender { end: from, has_stopped: false, room: Arc::new(room) }
     }
 }
@@ -84,24 +97,37 @@ impl Appender for SimAppender {
     }
 }
 
+impl SimRoom {
+    fn allocate_from(&self, extent: &mut Extent, upto: u64) -> io::Result<()> {
+        let from = extent.allocated;
+        if upto > from {
+            let mut disk = self.disk.lock();
+            disk.begin(&TraceCall::range(CallKind::Allocate, &self.path, from, upto - from))?;
+            disk.allocate(self.node, from, upto - from)?;
+            extent.allocated = upto;
+        }
+        Ok(())
+    }
+}
+
 impl Room for SimRoom {
     fn reserved(&self) -> u64 {
-        *self.reserved.lock()
+        self.extent.lock().ready
     }
 
     fn limit(&self) -> u64 {
         self.len
     }
 
+    fn allocate(&self, upto: u64) -> io::Result<()> {
+        self.allocate_from(&mut self.extent.lock(), upto.min(self.len))
+    }
+
     fn reserve(&self, upto: u64) -> io::Result<u64> {
-        let mut reserved = self.reserved.lock();
+        let mut extent = self.extent.lock();
         let upto = upto.min(self.len);
-        if upto > *reserved {
-            let mut disk = self.disk.lock();
-            disk.begin(&TraceCall::range(CallKind::Allocate, &self.path, *reserved, upto - *reserved))?;
-            disk.allocate(self.node, *reserved, upto - *reserved)?;
-            *reserved = upto;
-        }
-        Ok(*reserved)
+        self.allocate_from(&mut extent, upto)?;
+        extent.ready = extent.ready.max(upto);
+        Ok(extent.ready)
     }
 }

@@ -40,6 +40,9 @@ fn check_appends(file: &dyn File, mut appender: Box<dyn Appender>) {
     assert_eq!((appender.end(), file.len().unwrap()), (100, 100));
     let room = appender.room();
     assert_eq!(room.reserve(50).unwrap(), 100);
+    room.allocate(LEN + 7).unwrap();
+    assert_eq!((file.len().unwrap(), room.reserved()), (LEN, 100));
+    assert!(!appender.append(b"x"), "blocks are reserved, and no pages ready");
     assert_eq!(room.reserve(LEN + 7).unwrap(), LEN);
     // A positioned write goes between, and the appender goes on behind it.
     file.write_all_at(b"written", 100).unwrap();
@@ -160,6 +163,7 @@ fn a_full_disk_shows_when_room_is_reserved_and_only_then() {
     fs.set_capacity(Some(8192));
     assert_eq!(appender.room().reserve(8192).unwrap(), 8192);
     assert_eq!(appender.room().reserve(8193).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(appender.room().allocate(8193).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(appender.room().reserved(), 8192);
     fs.inject(Fault::any(1, FaultKind::Eio));
     assert!(appender.append(&[7; 8192]), "no fault shows at an append");

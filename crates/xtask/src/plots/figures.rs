@@ -29,7 +29,7 @@ impl Figure {
 
     /// Whether what counts is how long one operation took.
     pub(super) fn is_time(&self) -> bool {
-        self.row.starts_with("10 ")
+        self.row.starts_with("10 ") || self.row.starts_with("7 ") && self.row != "7 overwrite"
     }
 
     /// What its bar shows: operations a second, or milliseconds. Above zero.
